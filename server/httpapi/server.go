@@ -1,0 +1,135 @@
+package httpapi
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"encoding/json"
+	"errors"
+	"log/slog"
+	"net/http"
+	"regexp"
+	"runtime/debug"
+	"strings"
+	"time"
+
+	"github.com/gofiber/fiber/v2"
+)
+
+// Bounds of one request.
+const (
+	bodyLimit      = 1 << 20          // bytes
+	headerLimit    = 16 << 10         // bytes
+	readTimeout    = 15 * time.Second // for a whole request to arrive
+	writeTimeout   = 30 * time.Second // for a whole answer to leave
+	idleTimeout    = 75 * time.Second // between two requests: longer than the 60 s of usual proxies
+	handlerTimeout = 10 * time.Second // for a handler, with all its queries
+)
+
+// Options says how a listener treats its clients.
+type Options struct {
+	Log            *slog.Logger
+	TrustedProxies []string // addresses and CIDR ranges whose X-Forwarded-* headers are believed
+}
+
+// New makes a Fiber application that answers in the API's dialect.
+func New(options Options) *fiber.App {
+	app := fiber.New(fiber.Config{
+		AppName:                 "shopkeeper",
+		BodyLimit:               bodyLimit,
+		ReadBufferSize:          headerLimit,
+		ReadTimeout:             readTimeout,
+		WriteTimeout:            writeTimeout,
+		IdleTimeout:             idleTimeout,
+		DisableStartupMessage:   true,
+		EnableTrustedProxyCheck: true,
+		TrustedProxies:          options.TrustedProxies,
+		ProxyHeader:             fiber.HeaderXForwardedFor,
+		EnableIPValidation:      true,
+		JSONEncoder:             EncodeJSON,
+		ErrorHandler:            ErrorHandler(options.Log),
+	})
+	app.Use(identify, observe(options.Log), bound, recoverPanic)
+	return app
+}
+
+// EncodeJSON writes a value as JSON with <, > and & as they are.
+func EncodeJSON(value any) ([]byte, error) {
+	var buffer bytes.Buffer
+	encoder := json.NewEncoder(&buffer)
+	encoder.SetEscapeHTML(false)
+	if err := encoder.Encode(value); err != nil {
+		return nil, err
+	}
+	return bytes.TrimSuffix(buffer.Bytes(), []byte{'\n'}), nil
+}
+
+type requestIDKey struct{}
+
+var saneRequestID = regexp.MustCompile(`^[A-Za-z0-9._:/+=-]{1,128}$`)
+
+// identify takes the client's request id if it is sane, else makes one, and echoes it.
+func identify(c *fiber.Ctx) error {
+	id := strings.Clone(c.Get(fiber.HeaderXRequestID))
+	if !saneRequestID.MatchString(id) {
+		id = rand.Text()
+	}
+	c.Locals(requestIDKey{}, id)
+	c.Set(fiber.HeaderXRequestID, id)
+	return c.Next()
+}
+
+// RequestID is the id that the request's log lines bear.
+func RequestID(c *fiber.Ctx) string {
+	id, _ := c.Locals(requestIDKey{}).(string)
+	return id
+}
+
+// observe logs each request once it is answered. The query stays out of the log: it may hold a token.
+func observe(log *slog.Logger) fiber.Handler {
+	return func(c *fiber.Ctx) error {
+		started := time.Now()
+		if err := c.Next(); err != nil {
+			if err := c.App().ErrorHandler(c, err); err != nil {
+				return err
+			}
+		}
+		log.DebugContext(c.UserContext(), "request", "request_id", RequestID(c), "method", c.Method(),
+			"path", c.Path(), "status", c.Response().StatusCode(), "user_id", CallerOf(c).UserID,
+			"duration", time.Since(started).String())
+		return nil
+	}
+}
+
+// bound gives the handler a context that ends.
+func bound(c *fiber.Ctx) error {
+	ctx, cancel := context.WithTimeout(c.UserContext(), handlerTimeout)
+	defer cancel()
+	c.SetUserContext(ctx)
+	return c.Next()
+}
+
+var errPanic = errors.New("panic")
+
+// recoverPanic makes a panic a 500 whose log line has the stack.
+func recoverPanic(c *fiber.Ctx) (err error) {
+	defer func() {
+		if cause := recover(); cause != nil {
+			slog.Default().Error("panic", "request_id", RequestID(c), "cause", cause, "stack", string(debug.Stack()))
+			err = errPanic
+		}
+	}()
+	return c.Next()
+}
+
+// MethodNotAllowed answers a known path with a method it does not have.
+func MethodNotAllowed(allowed []string) fiber.Handler {
+	allow := strings.Join(allowed, ", ")
+	return func(c *fiber.Ctx) error {
+		return &Error{
+			Status:  http.StatusMethodNotAllowed,
+			Message: `Method "` + c.Method() + `" not allowed.`,
+			Header:  map[string]string{fiber.HeaderAllow: allow},
+		}
+	}
+}

@@ -1,0 +1,90 @@
+// Package money holds amounts of money exactly: whole hundredths in an int64, never floating point.
+package money
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"math/bits"
+	"strconv"
+	"strings"
+)
+
+// Amount is a sum in hundredths of the shop's currency: 99999 is 999.99. Its column holds the integer, its
+// JSON is a string with two decimals.
+type Amount int64
+
+// Max is the largest price of a product: 99,999,999.99.
+const Max Amount = 9_999_999_999
+
+// What can be wrong with a text that should be an amount.
+var (
+	ErrSyntax    = errors.New("not a decimal number")
+	ErrPrecision = errors.New("more than two decimal places")
+	ErrRange     = errors.New("too many digits")
+)
+
+// Parse reads a decimal such as 12, 12.5, +12.50 or -0.01, with no exponent and at most two decimals that
+// are not zero.
+func Parse(text string) (Amount, error) {
+	digits, negative := strings.CutPrefix(text, "-")
+	if !negative {
+		digits = strings.TrimPrefix(digits, "+")
+	}
+	whole, fraction, _ := strings.Cut(digits, ".")
+	if whole+fraction == "" || !isDigits(whole) || !isDigits(fraction) {
+		return 0, ErrSyntax
+	}
+	fraction = strings.TrimRight(fraction, "0")
+	if len(fraction) > 2 {
+		return 0, ErrPrecision
+	}
+	fraction += strings.Repeat("0", 2-len(fraction))
+	hundredths, err := strconv.ParseInt(whole+fraction, 10, 64)
+	if err != nil {
+		return 0, ErrRange
+	}
+	if negative {
+		hundredths = -hundredths
+	}
+	return Amount(hundredths), nil
+}
+
+func isDigits(text string) bool {
+	for _, c := range []byte(text) {
+		if c < '0' || c > '9' {
+			return false
+		}
+	}
+	return true
+}
+
+// Times multiplies a sum that is not negative by a count that is not negative; ok is false when the result does not fit.
+func (a Amount) Times(count int64) (product Amount, ok bool) {
+	if a < 0 || count < 0 {
+		return 0, false
+	}
+	high, low := bits.Mul64(uint64(a), uint64(count))
+	if high != 0 || low > math.MaxInt64 {
+		return 0, false
+	}
+	return Amount(low), true
+}
+
+// Plus adds two sums that are not negative; ok is false when the result does not fit.
+func (a Amount) Plus(b Amount) (sum Amount, ok bool) {
+	sum = a + b
+	return sum, sum >= a && sum >= b
+}
+
+// String writes the sum with two decimals: "999.99".
+func (a Amount) String() string {
+	sign, value := "", uint64(a)
+	if a < 0 {
+		sign, value = "-", -uint64(a)
+	}
+	return fmt.Sprintf("%s%d.%02d", sign, value/100, value%100)
+}
+
+// MarshalText makes the JSON a string with two decimals.
+func (a Amount) MarshalText() ([]byte, error) { return []byte(a.String()), nil }
