@@ -143,9 +143,10 @@ func newRedis() (*Server, error) {
 		return nil, err
 	}
 	server := &Server{
-		folder:  folder,
-		command: []string{program, "--bind", "127.0.0.1", "--port", port, "--save", "", "--appendonly", "no"},
-		url:     "redis://127.0.0.1:" + port,
+		folder: folder,
+		command: []string{program, "--bind", "127.0.0.1", "--port", port, "--save", "", "--appendonly", "no",
+			"--hz", "100"}, // looks for the signal to end every 10 ms,
+		url: "redis://127.0.0.1:" + port,
 	}
 	server.ping = func(ctx context.Context) error { return pingRedis(ctx, "127.0.0.1:"+port) }
 	return server, nil

@@ -9,7 +9,7 @@ for file in "$1"/*/pid; do
   kill -CONT "$server" $(cat "/proc/$server/task/$server/children")
   kill -INT "$server"
   for _ in $(seq 100); do
-    kill -0 "$server" || break
+    [ -e "/proc/$server/exe" ] || break # which a process that only waits to be reaped has not
     sleep 0.05
   done
   kill -KILL "$server"
