@@ -6,6 +6,7 @@ package httpapi
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net/http"
 
@@ -73,7 +74,7 @@ func Unavailable() *Error {
 // request's id, and shown as a bare 500.
 func ErrorHandler(log *slog.Logger) fiber.ErrorHandler {
 	return func(c *fiber.Ctx, err error) error {
-		answer := answerFor(err)
+		answer := answerFor(c, err)
 		if answer.Status >= http.StatusInternalServerError {
 			log.ErrorContext(c.UserContext(), "request failed", "request_id", RequestID(c),
 				"method", c.Method(), "route", c.Route().Path, "status", answer.Status, "error", err)
@@ -89,14 +90,14 @@ func ErrorHandler(log *slog.Logger) fiber.ErrorHandler {
 	}
 }
 
-func answerFor(err error) *Error {
+func answerFor(c *fiber.Ctx, err error) *Error {
 	var known *Error
 	var fromFiber *fiber.Error
 	switch {
 	case errors.As(err, &known):
 		return known
 	case errors.As(err, &fromFiber):
-		return &Error{Status: fromFiber.Code, Message: fiberMessage(fromFiber)}
+		return &Error{Status: fromFiber.Code, Message: fiberMessage(c, fromFiber)}
 	case database.IsUnavailable(err), errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled):
 		return Unavailable()
 	default:
@@ -104,10 +105,12 @@ func answerFor(err error) *Error {
 	}
 }
 
-func fiberMessage(err *fiber.Error) string {
+func fiberMessage(c *fiber.Ctx, err *fiber.Error) string {
 	switch err.Code {
 	case http.StatusNotFound:
 		return "Not found."
+	case http.StatusMethodNotAllowed:
+		return fmt.Sprintf("Method %q not allowed.", c.Method())
 	case http.StatusRequestEntityTooLarge:
 		return "Request body too large."
 	case http.StatusRequestHeaderFieldsTooLarge:

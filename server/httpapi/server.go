@@ -7,7 +7,6 @@ import (
 	"encoding/json"
 	"errors"
 	"log/slog"
-	"net/http"
 	"regexp"
 	"runtime/debug"
 	"strings"
@@ -30,6 +29,9 @@ const (
 type Options struct {
 	Log            *slog.Logger
 	TrustedProxies []string // addresses and CIDR ranges whose X-Forwarded-* headers are believed
+
+	// Observe is told of each answered request; route is its pattern, "" if none matched.
+	Observe func(method, route string, status int, took time.Duration)
 }
 
 // New makes a Fiber application that answers in the API's dialect.
@@ -49,7 +51,7 @@ func New(options Options) *fiber.App {
 		JSONEncoder:             EncodeJSON,
 		ErrorHandler:            ErrorHandler(options.Log),
 	})
-	app.Use(identify, observe(options.Log), bound, recoverPanic)
+	app.Use(identify, observe(options), bound, recoverPanic(options.Log))
 	return app
 }
 
@@ -86,7 +88,7 @@ func RequestID(c *fiber.Ctx) string {
 }
 
 // observe logs each request once it is answered. The query stays out of the log: it may hold a token.
-func observe(log *slog.Logger) fiber.Handler {
+func observe(options Options) fiber.Handler {
 	return func(c *fiber.Ctx) error {
 		started := time.Now()
 		if err := c.Next(); err != nil {
@@ -94,9 +96,12 @@ func observe(log *slog.Logger) fiber.Handler {
 				return err
 			}
 		}
-		log.DebugContext(c.UserContext(), "request", "request_id", RequestID(c), "method", c.Method(),
-			"path", c.Path(), "status", c.Response().StatusCode(), "user_id", CallerOf(c).UserID,
-			"duration", time.Since(started).String())
+		took, status, route := time.Since(started), c.Response().StatusCode(), c.Route().Path
+		if options.Observe != nil {
+			options.Observe(c.Method(), route, status, took)
+		}
+		options.Log.DebugContext(c.UserContext(), "request", "request_id", RequestID(c), "method", c.Method(),
+			"path", c.Path(), "status", status, "user_id", CallerOf(c).UserID, "duration", took.String())
 		return nil
 	}
 }
@@ -112,24 +117,14 @@ func bound(c *fiber.Ctx) error {
 var errPanic = errors.New("panic")
 
 // recoverPanic makes a panic a 500 whose log line has the stack.
-func recoverPanic(c *fiber.Ctx) (err error) {
-	defer func() {
-		if cause := recover(); cause != nil {
-			slog.Default().Error("panic", "request_id", RequestID(c), "cause", cause, "stack", string(debug.Stack()))
-			err = errPanic
-		}
-	}()
-	return c.Next()
-}
-
-// MethodNotAllowed answers a known path with a method it does not have.
-func MethodNotAllowed(allowed []string) fiber.Handler {
-	allow := strings.Join(allowed, ", ")
-	return func(c *fiber.Ctx) error {
-		return &Error{
-			Status:  http.StatusMethodNotAllowed,
-			Message: `Method "` + c.Method() + `" not allowed.`,
-			Header:  map[string]string{fiber.HeaderAllow: allow},
-		}
+func recoverPanic(log *slog.Logger) fiber.Handler {
+	return func(c *fiber.Ctx) (err error) {
+		defer func() {
+			if cause := recover(); cause != nil {
+				log.Error("panic", "request_id", RequestID(c), "cause", cause, "stack", string(debug.Stack()))
+				err = errPanic
+			}
+		}()
+		return c.Next()
 	}
 }

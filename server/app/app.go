@@ -1,0 +1,92 @@
+// Package app wires the shop server: settings → stores → features → listeners, and the order in which
+// they start, drain and stop.
+package app
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net/http"
+
+	"github.com/gofiber/fiber/v2"
+
+	"github.com/shopkeeper-dev/shopkeeper/server/accounts"
+	"github.com/shopkeeper-dev/shopkeeper/server/cart"
+	"github.com/shopkeeper-dev/shopkeeper/server/catalog"
+	"github.com/shopkeeper-dev/shopkeeper/server/database"
+	"github.com/shopkeeper-dev/shopkeeper/server/httpapi"
+	"github.com/shopkeeper-dev/shopkeeper/server/notifications"
+	"github.com/shopkeeper-dev/shopkeeper/server/orders"
+	"github.com/shopkeeper-dev/shopkeeper/server/outbox"
+	"github.com/shopkeeper-dev/shopkeeper/server/pubsub"
+	"github.com/shopkeeper-dev/shopkeeper/server/settings"
+	"github.com/shopkeeper-dev/shopkeeper/server/tokens"
+)
+
+// App is one shop server process. Make it with [New]; it does nothing until [App.Run].
+type App struct {
+	settings settings.Settings
+	log      *slog.Logger
+	health   *health
+	metrics  *metrics
+
+	db     *database.DB
+	redis  *pubsub.Client
+	tokens *tokens.Issuer
+	relay  *outbox.Relay
+
+	accounts *accounts.Accounts
+	catalog  *catalog.Catalog
+	cart     *cart.Cart
+	orders   *orders.Orders
+	hub      *notifications.Hub
+}
+
+// New prepares a server. Neither the database nor Redis needs to answer yet.
+func New(ctx context.Context, s settings.Settings, log *slog.Logger) (*App, error) {
+	db, err := database.Open(ctx, s.DatabaseURL)
+	if err != nil {
+		return nil, fmt.Errorf("SHOP_DATABASE_URL: %w", err)
+	}
+	redis, err := pubsub.Open(ctx, s.RedisURL, s.Issuer, log)
+	if err != nil {
+		return nil, fmt.Errorf("SHOP_REDIS_URL: %w", err)
+	}
+	a := &App{settings: s, log: log, db: db, redis: redis, health: &health{db: db, redis: redis}}
+	a.tokens = tokens.New(tokens.Settings{Issuer: s.Issuer, AccessTTL: s.AccessTokenTTL, RefreshTTL: s.RefreshTokenTTL})
+	a.relay = outbox.NewRelay(db, redis, log)
+	a.accounts = accounts.New(db, a.tokens, log)
+	a.catalog = catalog.New(db)
+	a.cart = cart.New(db, a.catalog)
+	a.orders = orders.New(db, a.cart, a.relay)
+	a.hub = notifications.New(notifications.Options{
+		Redis: redis, Authenticate: a.accounts.Authenticate, AllowedOrigins: s.AllowedOrigins, Log: log,
+	})
+	a.metrics = newMetrics(a.hub.Open)
+	return a, nil
+}
+
+// apiListener is the REST API.
+func (a *App) apiListener() *fiber.App {
+	listener := a.listener()
+	a.mount(listener, a.apiRoutes())
+	return listener
+}
+
+// socketListener is the notifications.
+func (a *App) socketListener() *fiber.App {
+	listener := a.listener()
+	a.mount(listener, a.socketRoutes())
+	return listener
+}
+
+func (a *App) listener() *fiber.App {
+	listener := httpapi.New(httpapi.Options{
+		Log: a.log, TrustedProxies: a.settings.TrustedProxies, Observe: a.metrics.observe,
+	})
+	a.health.mount(listener)
+	return listener
+}
+
+// metricsListener is /metrics, apart from what an ingress can reach.
+func (a *App) metricsListener() *http.Server { return a.metrics.server(a.settings.MetricsAddr) }

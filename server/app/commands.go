@@ -1,0 +1,195 @@
+package app
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/shopkeeper-dev/shopkeeper/server/settings"
+)
+
+const usage = `The Shopkeeper shop server.
+
+Usage: shopkeeper-server [COMMAND]
+
+  serve               serve the shop (the default)
+  migrate up          bring the database's schema up to this server's version
+  migrate status      tell the schema's version in the database and the one needed
+  seed                fill an empty catalogue with demo products
+  createadmin EMAIL   make a staff user with SHOP_ADMIN_PASSWORD, or with a password it prints
+  healthcheck         exit 0 if the server of these settings is ready
+  version             print the version
+  help                print this
+
+Settings, all by environment variable, with their defaults. NAME_FILE may name a file that holds the value
+of a variable marked [_FILE].
+
+`
+
+// Command runs one command of the server's command line.
+func Command(ctx context.Context, version string, args []string) error {
+	name := strings.Join(args, " ")
+	switch {
+	case name == "help" || name == "--help" || name == "-h":
+		fmt.Print(usage)
+		return settings.Describe(os.Stdout)
+	case name == "version" || name == "--version":
+		fmt.Println(version)
+		return nil
+	}
+	s, err := settings.Load(os.LookupEnv)
+	if err != nil {
+		return fmt.Errorf("bad settings:\n%w\nThe command help lists them all", err)
+	}
+	log := newLogger(s, os.Stderr)
+	for _, unknown := range settings.Unknown(os.Environ()) {
+		log.Warn("unknown setting; the command help lists all there are", "name", unknown)
+	}
+	return dispatch(ctx, s, log, name)
+}
+
+func dispatch(ctx context.Context, s settings.Settings, log *slog.Logger, name string) error {
+	if name == "healthcheck" {
+		return healthcheck(ctx, s)
+	}
+	a, err := New(ctx, s, log)
+	if err != nil {
+		return err
+	}
+	email, makeAdmin := strings.CutPrefix(name, "createadmin ")
+	switch {
+	case name == "" || name == "serve":
+		return a.Run(ctx)
+	case name == "migrate up":
+		return a.once(ctx, a.migrateUp)
+	case name == "migrate status":
+		return a.once(ctx, a.migrateStatus)
+	case name == "seed":
+		return a.once(ctx, a.seed)
+	case makeAdmin:
+		return a.once(ctx, func(ctx context.Context) error { return a.createAdmin(ctx, email) })
+	default:
+		return fmt.Errorf("unknown command %q; the command help lists them", name)
+	}
+}
+
+func newLogger(s settings.Settings, w io.Writer) *slog.Logger {
+	options := &slog.HandlerOptions{Level: s.LogLevel}
+	if s.LogFormat == "json" {
+		return slog.New(slog.NewJSONHandler(w, options))
+	}
+	return slog.New(slog.NewTextHandler(w, options))
+}
+
+// once runs a command that ends by itself, when the database answers.
+func (a *App) once(ctx context.Context, command func(context.Context) error) error {
+	defer a.close()
+	if err := a.db.Await(ctx, a.log); err != nil {
+		return err
+	}
+	return command(ctx)
+}
+
+func (a *App) migrateUp(ctx context.Context) error {
+	applied, err := a.db.Migrate(ctx)
+	for _, file := range applied {
+		a.log.Info("applied", "migration", file)
+	}
+	if err != nil {
+		return err
+	}
+	schema, err := a.db.Schema(ctx)
+	if err != nil {
+		return err
+	}
+	fmt.Printf("schema version %d, %d migrations applied now\n", schema.Applied, len(applied))
+	if a.settings.ResultFile == "" {
+		return nil
+	}
+	result, err := json.Marshal(map[string]int64{"schemaVersion": schema.Applied})
+	if err != nil {
+		return fmt.Errorf("write the result: %w", err)
+	}
+	return os.WriteFile(a.settings.ResultFile, result, 0o600)
+}
+
+func (a *App) migrateStatus(ctx context.Context) error {
+	schema, err := a.db.Schema(ctx)
+	if err != nil {
+		return err
+	}
+	fmt.Printf("schema version %d, this server needs %d\n", schema.Applied, schema.Needed)
+	if !schema.Current() {
+		return errors.New("the schema is not current: run migrate up")
+	}
+	return nil
+}
+
+func (a *App) seed(ctx context.Context) error {
+	if err := a.checkSchema(ctx); err != nil {
+		return err
+	}
+	added, err := a.catalog.SeedDemo(ctx)
+	if err != nil {
+		return err
+	}
+	fmt.Printf("%d products added; a catalogue that has products is left as it is\n", added)
+	return nil
+}
+
+func (a *App) createAdmin(ctx context.Context, email string) error {
+	if err := a.checkSchema(ctx); err != nil {
+		return err
+	}
+	password, told := a.settings.AdminPassword, "with the password of SHOP_ADMIN_PASSWORD"
+	if password == "" {
+		password = strings.ToLower(rand.Text()[:16])
+		told = "with the password " + password
+	}
+	created, err := a.accounts.EnsureStaff(ctx, email, password)
+	switch {
+	case err != nil:
+		return err
+	case created:
+		fmt.Printf("staff user %s made, %s\n", email, told)
+	default:
+		fmt.Printf("user %s was there already and is staff now; the password stays as it was\n", email)
+	}
+	return nil
+}
+
+// healthcheck asks the server of the same settings whether it is ready.
+func healthcheck(ctx context.Context, s settings.Settings) error {
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	address := s.APIAddr
+	if !s.API {
+		address = s.NotificationsAddr
+	}
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://127.0.0.1"+portOf(address)+"/readyz", nil)
+	if err != nil {
+		return fmt.Errorf("ask for readiness: %w", err)
+	}
+	response, err := http.DefaultClient.Do(request)
+	if err != nil {
+		return fmt.Errorf("ask for readiness: %w", err)
+	}
+	defer response.Body.Close() //nolint:errcheck // nothing was written
+	body, err := io.ReadAll(io.LimitReader(response.Body, 4096))
+	if err != nil {
+		return fmt.Errorf("read the readiness: %w", err)
+	}
+	fmt.Println(string(body))
+	if response.StatusCode != http.StatusOK {
+		return errors.New("not ready")
+	}
+	return nil
+}

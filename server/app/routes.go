@@ -1,0 +1,93 @@
+package app
+
+import (
+	"net/http"
+
+	"github.com/gofiber/fiber/v2"
+
+	"github.com/shopkeeper-dev/shopkeeper/server/httpapi"
+)
+
+// access is who may call a route.
+type access int
+
+const (
+	anyone access = iota
+	customer
+	staff
+)
+
+type route struct {
+	method string
+	path   string
+	who    access
+	handle fiber.Handler
+}
+
+// apiRoutes is the whole REST API.
+func (a *App) apiRoutes() []route {
+	const (
+		get, post, put, patch, del = http.MethodGet, http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete
+	)
+	reader := customer
+	if a.settings.PublicCatalog {
+		reader = anyone
+	}
+	return []route{
+		{post, "/auth/api/register/", anyone, a.accounts.Register},
+		{post, "/auth/api/token/", anyone, a.accounts.Token},
+		{post, "/auth/api/token/refresh/", anyone, a.accounts.Refresh},
+		{post, "/auth/api/token/verify/", anyone, a.accounts.Verify},
+		{get, "/auth/api/profile/", customer, a.accounts.Profile},
+		{put, "/auth/api/profile/", customer, a.accounts.UpdateProfile},
+		{patch, "/auth/api/profile/", customer, a.accounts.UpdateProfile},
+
+		{get, "/api/products/", reader, a.catalog.ListProducts},
+		{post, "/api/products/", staff, a.catalog.CreateProduct},
+		{get, "/api/products/:id/", reader, a.catalog.GetProduct},
+		{put, "/api/products/:id/", staff, a.catalog.UpdateProduct},
+		{patch, "/api/products/:id/", staff, a.catalog.UpdateProduct},
+		{del, "/api/products/:id/", staff, a.catalog.DeleteProduct},
+		{get, "/api/categories/", reader, a.catalog.ListCategories},
+		{post, "/api/categories/", staff, a.catalog.CreateCategory},
+		{get, "/api/categories/:id/", reader, a.catalog.GetCategory},
+		{put, "/api/categories/:id/", staff, a.catalog.UpdateCategory},
+		{patch, "/api/categories/:id/", staff, a.catalog.UpdateCategory},
+		{del, "/api/categories/:id/", staff, a.catalog.DeleteCategory},
+
+		{get, "/api/cart/", customer, a.cart.Get},
+		{del, "/api/cart/", customer, a.cart.Clear},
+		{post, "/api/cart/items/", customer, a.cart.AddItem},
+		{put, "/api/cart/items/:id/", customer, a.cart.UpdateItem},
+		{patch, "/api/cart/items/:id/", customer, a.cart.UpdateItem},
+		{del, "/api/cart/items/:id/", customer, a.cart.RemoveItem},
+
+		{get, "/api/orders/", customer, a.orders.List},
+		{post, "/api/orders/", customer, a.orders.Create},
+		{get, "/api/orders/:id/", customer, a.orders.Get},
+		{post, "/api/orders/:id/cancel/", customer, a.orders.Cancel},
+		{patch, "/api/orders/:id/status/", staff, a.orders.ChangeStatus},
+	}
+}
+
+// socketRoutes is the whole notification listener. The hub authenticates before the upgrade itself, for a
+// browser cannot send an Authorization header with it.
+func (a *App) socketRoutes() []route {
+	return []route{{http.MethodGet, "/ws/notifications/:user_id/", anyone, a.hub.Handler}}
+}
+
+// mount adds routes behind their guards. Fiber itself answers a known path's other methods with 405.
+func (a *App) mount(listener *fiber.App, routes []route) {
+	guards := map[access][]fiber.Handler{
+		anyone:   nil,
+		customer: {httpapi.Authenticated(a.accounts.Authenticate)},
+		staff:    {httpapi.Authenticated(a.accounts.Authenticate), httpapi.StaffOnly},
+	}
+	for _, r := range routes {
+		handlers := append(append([]fiber.Handler{}, guards[r.who]...), r.handle)
+		listener.Add(r.method, r.path, handlers...)
+		if r.method == http.MethodGet {
+			listener.Head(r.path, handlers...)
+		}
+	}
+}
