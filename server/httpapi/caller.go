@@ -3,14 +3,16 @@ package httpapi
 import (
 	"context"
 	"strings"
+	"time"
 
 	"github.com/gofiber/fiber/v2"
 )
 
 // Caller is the user on whose behalf a request runs.
 type Caller struct {
-	UserID int64
-	Staff  bool
+	UserID  int64
+	Staff   bool
+	Expires time.Time // when the token ends; zero when that is not known
 }
 
 // Authenticator returns the caller that an access token stands for. A token that is not valid is

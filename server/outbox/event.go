@@ -1,0 +1,54 @@
+// Package outbox keeps the notifications of users from the transaction that caused them until every pod has
+// heard of them: recorded with the change itself, published through Redis after its commit, published again
+// by whichever pod finds one left behind, read back by event id by whoever missed one. It knows no feature:
+// a frame is what the feature says it is.
+package outbox
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"gorm.io/gorm"
+
+	"github.com/shopkeeper-dev/shopkeeper/server/database"
+	"github.com/shopkeeper-dev/shopkeeper/server/httpapi"
+)
+
+// Event is one notification of one user.
+type Event struct {
+	UserID    int64
+	EventID   int64  // 1, 2, 3 … for each user, in the order of commit, without a gap
+	Frame     []byte // the JSON that a client receives, byte for byte
+	CreatedAt time.Time
+}
+
+// Publisher tells every pod of committed events. It never fails the request that caused them: what it
+// cannot publish is published later.
+type Publisher interface {
+	Publish(ctx context.Context, events ...Event)
+}
+
+// Record writes a notification in the caller's transaction, so that it exists exactly if the change does.
+// The user's counter stays locked until that transaction ends: that gives events the order of their
+// commits, and a transaction that fails leaves no gap. So record last, and publish after the commit.
+func Record(tx *gorm.DB, userID int64, frame any) (Event, error) {
+	encoded, err := httpapi.EncodeJSON(frame)
+	if err != nil {
+		return Event{}, fmt.Errorf("encode a notification of user %d: %w", userID, err)
+	}
+	event := Event{UserID: userID, Frame: encoded}
+	err = tx.Raw(`INSERT INTO notification_counters (user_id, last_event_id) VALUES (?, 1)
+		ON CONFLICT (user_id) DO UPDATE SET last_event_id = notification_counters.last_event_id + 1
+		RETURNING last_event_id`, userID).Scan(&event.EventID).Error
+	if err != nil {
+		return Event{}, fmt.Errorf("number a notification of user %d: %w", userID, err)
+	}
+	event.CreatedAt = database.Now()
+	err = tx.Exec(`INSERT INTO notification_events (user_id, event_id, frame, created_at) VALUES (?, ?, ?, ?)`,
+		userID, event.EventID, string(encoded), event.CreatedAt).Error
+	if err != nil {
+		return Event{}, fmt.Errorf("record a notification of user %d: %w", userID, err)
+	}
+	return event, nil
+}
