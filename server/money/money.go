@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"math/big"
 	"math/bits"
 	"strconv"
 	"strings"
@@ -59,24 +60,6 @@ func isDigits(text string) bool {
 	return true
 }
 
-// Times multiplies a sum that is not negative by a count that is not negative; ok is false when the result does not fit.
-func (a Amount) Times(count int64) (product Amount, ok bool) {
-	if a < 0 || count < 0 {
-		return 0, false
-	}
-	high, low := bits.Mul64(uint64(a), uint64(count))
-	if high != 0 || low > math.MaxInt64 {
-		return 0, false
-	}
-	return Amount(low), true
-}
-
-// Plus adds two sums that are not negative; ok is false when the result does not fit.
-func (a Amount) Plus(b Amount) (sum Amount, ok bool) {
-	sum = a + b
-	return sum, sum >= a && sum >= b
-}
-
 // String writes the sum with two decimals: "999.99".
 func (a Amount) String() string {
 	sign, value := "", uint64(a)
@@ -88,3 +71,37 @@ func (a Amount) String() string {
 
 // MarshalText makes the JSON a string with two decimals.
 func (a Amount) MarshalText() ([]byte, error) { return []byte(a.String()), nil }
+
+// Total is a sum of prices times quantities, neither of them negative. It is 128 bits wide, so that no cart
+// is too dear to be shown exactly. Its zero value is 0.00.
+type Total struct{ high, low uint64 }
+
+// Plus is the total with quantity times price added.
+func (t Total) Plus(price Amount, quantity int64) Total {
+	high, low := bits.Mul64(uint64(price), uint64(quantity))
+	low, carry := bits.Add64(t.low, low, 0)
+	high, _ = bits.Add64(t.high, high, carry)
+	return Total{high: high, low: low}
+}
+
+// Amount is the same sum; ok is false when it does not fit.
+func (t Total) Amount() (sum Amount, ok bool) {
+	if t.high != 0 || t.low > math.MaxInt64 {
+		return 0, false
+	}
+	return Amount(t.low), true
+}
+
+// String writes the total with two decimals.
+func (t Total) String() string {
+	if sum, ok := t.Amount(); ok {
+		return sum.String()
+	}
+	hundredths := new(big.Int).Lsh(new(big.Int).SetUint64(t.high), 64)
+	digits := hundredths.Add(hundredths, new(big.Int).SetUint64(t.low)).String()
+	point := len(digits) - 2
+	return digits[:point] + "." + digits[point:]
+}
+
+// MarshalText makes the JSON a string with two decimals.
+func (t Total) MarshalText() ([]byte, error) { return []byte(t.String()), nil }
