@@ -1,0 +1,164 @@
+package outbox
+
+import (
+	"cmp"
+	"context"
+	"log/slog"
+	"math/rand/v2"
+	"slices"
+	"time"
+
+	"gorm.io/gorm"
+
+	"github.com/shopkeeper-dev/shopkeeper/server/database"
+	"github.com/shopkeeper-dev/shopkeeper/server/pubsub"
+)
+
+const (
+	batchLimit   = 256             // events published in one round trip and marked in one statement
+	freshLimit   = 16 * batchLimit // events that wait in memory; those of a greater burst wait in the database
+	overdue      = time.Second     // after which an unpublished event has been left behind by its own pod
+	pollInterval = time.Second     // between two looks for those
+	storeTimeout = 5 * time.Second // for the database to answer
+)
+
+// Outbox publishes events and reads them back. Every process of a shop has one and runs it.
+type Outbox struct {
+	db    *database.DB
+	redis *pubsub.Client
+	log   *slog.Logger
+	fresh chan Event
+	stuck bool // whether the last attempt to publish failed; only Run knows
+}
+
+// New makes the outbox of this process.
+func New(db *database.DB, redis *pubsub.Client, log *slog.Logger) *Outbox {
+	return &Outbox{db: db, redis: redis, log: log, fresh: make(chan Event, freshLimit)}
+}
+
+// Publish hands committed events to [Outbox.Run] and returns at once, whatever state Redis is in.
+func (o *Outbox) Publish(ctx context.Context, events ...Event) {
+	for _, event := range events {
+		select {
+		case o.fresh <- event:
+		default:
+			o.log.DebugContext(ctx, "a notification waits for the relay", "user_id", event.UserID, "event_id", event.EventID)
+		}
+	}
+}
+
+// Run publishes until ctx ends: fresh events at once, and about every second those that some pod left
+// behind, because it died after the commit or had no Redis. An event may be published twice, and events of
+// one user that come from two pods at once may overtake one another: a listener goes by the event id.
+func (o *Outbox) Run(ctx context.Context) error {
+	look := time.NewTimer(untilNextLook())
+	defer look.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			o.publishRest(context.WithoutCancel(ctx))
+			return nil
+		case event := <-o.fresh:
+			o.publishFresh(ctx, event)
+		case <-look.C:
+			full, err := o.relay(ctx)
+			o.note(ctx, err)
+			if full {
+				look.Reset(0) // more are waiting; fresh ones get their turn in between
+			} else {
+				look.Reset(untilNextLook())
+			}
+		}
+	}
+}
+
+// untilNextLook has jitter, so that pods look in turn rather than all at once.
+func untilNextLook() time.Duration {
+	return pollInterval*3/4 + rand.N(pollInterval/2) //nolint:gosec // jitter need not be unguessable
+}
+
+// publishRest is for events that were committed in the last moment.
+func (o *Outbox) publishRest(ctx context.Context) {
+	for len(o.fresh) > 0 && !o.stuck {
+		o.publishFresh(ctx, <-o.fresh)
+	}
+}
+
+// publishFresh publishes an event and those that came right behind it. While publishing fails it leaves
+// them to the relay, which goes on trying.
+func (o *Outbox) publishFresh(ctx context.Context, first Event) {
+	events := []Event{first}
+	for len(events) < batchLimit && len(o.fresh) > 0 {
+		events = append(events, <-o.fresh)
+	}
+	if o.stuck {
+		return
+	}
+	err := o.send(ctx, events)
+	if err == nil {
+		err = o.mark(ctx, events)
+	}
+	o.note(ctx, err)
+}
+
+func (o *Outbox) mark(ctx context.Context, events []Event) error {
+	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
+	defer cancel()
+	return markPublished(o.db.WithContext(ctx), events)
+}
+
+// relay publishes a batch of what was left behind, and tells whether the batch was full.
+func (o *Outbox) relay(ctx context.Context) (full bool, err error) {
+	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
+	defer cancel()
+	if o.stuck { // find out before rows are locked
+		if err := o.redis.Ping(ctx); err != nil {
+			return false, err
+		}
+	}
+	before := database.Now().Add(-overdue)
+	if left, err := anyUnpublished(o.db.WithContext(ctx), before); err != nil || !left {
+		return false, err
+	}
+	err = o.db.InTx(ctx, func(tx *gorm.DB) error {
+		events, err := lockUnpublished(tx, before)
+		if err != nil || len(events) == 0 {
+			return err
+		}
+		full = len(events) == batchLimit
+		slices.SortFunc(events, byUserAndID)
+		if err := o.send(ctx, events); err != nil {
+			return err
+		}
+		o.log.InfoContext(ctx, "published notifications that were left behind", "events", len(events))
+		return markPublished(tx, events)
+	})
+	return full && err == nil, err
+}
+
+func byUserAndID(a, b Event) int {
+	return cmp.Or(cmp.Compare(a.UserID, b.UserID), cmp.Compare(a.EventID, b.EventID))
+}
+
+func (o *Outbox) send(ctx context.Context, events []Event) error {
+	messages := make([]pubsub.Message, len(events))
+	for i, event := range events {
+		messages[i] = pubsub.Message{Channel: channelOf(event.UserID), Payload: encode(event)}
+	}
+	return o.redis.Publish(ctx, messages...)
+}
+
+// note logs when publishing starts to fail and when it works again, and nothing in between.
+func (o *Outbox) note(ctx context.Context, err error) {
+	switch {
+	case ctx.Err() != nil:
+		return // whatever failed, failed because the server stops
+	case err != nil && !o.stuck:
+		o.log.Warn("notifications wait to be published", "error", err)
+	case err == nil && o.stuck:
+		o.log.Info("notifications are published again")
+	}
+	o.stuck = err != nil
+}
+
+var _ Publisher = (*Outbox)(nil)

@@ -1,0 +1,62 @@
+package outbox
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/shopkeeper-dev/shopkeeper/server/pubsub"
+)
+
+// partitions is the number of channels that users are spread over. It is part of what pods of different
+// releases agree on.
+const partitions = 32
+
+func channelOf(userID int64) string { return channel(userID % partitions) }
+
+func channel(partition int64) string { return "notifications:" + strconv.FormatInt(partition, 10) }
+
+// Listen calls received for every event of every user that is published from now until ctx ends, also for
+// one that came before, and subscribed each time that events may have been missed until then.
+func (o *Outbox) Listen(ctx context.Context, subscribed func(), received func(Event)) error {
+	channels := make([]string, partitions)
+	for i := range channels {
+		channels[i] = channel(int64(i))
+	}
+	return o.redis.Listen(ctx, channels, pubsub.Listener{Subscribed: subscribed, Received: func(payload string) {
+		event, err := decode(payload)
+		if err != nil {
+			o.log.Error("a notification in Redis cannot be read", "error", err)
+			return
+		}
+		received(event)
+	}})
+}
+
+// encode writes an event for its way through Redis: user, event id, microseconds of the time, frame, with
+// a space between them.
+func encode(event Event) []byte {
+	payload := make([]byte, 0, len(event.Frame)+48)
+	payload = append(strconv.AppendInt(payload, event.UserID, 10), ' ')
+	payload = append(strconv.AppendInt(payload, event.EventID, 10), ' ')
+	payload = append(strconv.AppendInt(payload, event.CreatedAt.UnixMicro(), 10), ' ')
+	return append(payload, event.Frame...)
+}
+
+func decode(payload string) (Event, error) {
+	var numbers [3]int64
+	rest := payload
+	for i := range numbers {
+		var digits string
+		var err error
+		digits, rest, _ = strings.Cut(rest, " ")
+		if numbers[i], err = strconv.ParseInt(digits, 10, 64); err != nil {
+			return Event{}, fmt.Errorf("read the numbers of an event: %w", err)
+		}
+	}
+	return Event{
+		UserID: numbers[0], EventID: numbers[1], CreatedAt: time.UnixMicro(numbers[2]).UTC(), Frame: []byte(rest),
+	}, nil
+}
