@@ -1,0 +1,5 @@
+-- +goose Up
+ALTER TABLE products ADD COLUMN next_release text;
+
+-- +goose Down
+ALTER TABLE products DROP COLUMN next_release;
