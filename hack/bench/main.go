@@ -1,0 +1,67 @@
+// The benchmarks of Shopkeeper. Each prints a table; none judges.
+//
+//	go run ./hack/bench coldstart       go run ./server with empty Go caches → the first answer
+//	go run ./hack/bench ready [N]       kubectl apply of a Shop with its own databases → Ready, N times
+//	go run ./hack/bench rest            the operator with nothing to do: memory and API writes in a minute
+//
+// ready and rest need the cluster of `make up`, or another one in KUBECONFIG.
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/signal"
+	"strconv"
+	"text/tabwriter"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	err := run(ctx, os.Args[1:])
+	stop()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		os.Exit(1)
+	}
+}
+
+func run(ctx context.Context, args []string) error {
+	name, count := "", 3
+	if len(args) > 0 {
+		name = args[0]
+	}
+	if len(args) > 1 {
+		n, err := strconv.Atoi(args[1])
+		if err != nil || n < 1 || n > 20 {
+			return fmt.Errorf("bad count %q: want 1 to 20", args[1])
+		}
+		count = n
+	}
+	switch name {
+	case "coldstart":
+		return coldStart(ctx)
+	case "ready":
+		return applyToReady(ctx, count)
+	case "rest":
+		return atRest(ctx)
+	default:
+		return fmt.Errorf("unknown benchmark %q: want coldstart, ready or rest", name)
+	}
+}
+
+// printTable writes rows of columns under each other.
+func printTable(rows ...[]string) error {
+	table := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', 0)
+	for _, row := range rows {
+		for _, cell := range row {
+			if _, err := fmt.Fprintf(table, "%s\t", cell); err != nil {
+				return err
+			}
+		}
+		if _, err := fmt.Fprintln(table); err != nil {
+			return err
+		}
+	}
+	return table.Flush()
+}
