@@ -4,6 +4,7 @@ package app
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -33,7 +34,7 @@ type App struct {
 	db     *database.DB
 	redis  *pubsub.Client
 	tokens *tokens.Issuer
-	relay  *outbox.Relay
+	outbox *outbox.Outbox
 
 	accounts *accounts.Accounts
 	catalog  *catalog.Catalog
@@ -44,23 +45,30 @@ type App struct {
 
 // New prepares a server. Neither the database nor Redis needs to answer yet.
 func New(ctx context.Context, s settings.Settings, log *slog.Logger) (*App, error) {
+	issuer := tokens.New(tokens.Settings{Issuer: s.Issuer, AccessTTL: s.AccessTokenTTL, RefreshTTL: s.RefreshTokenTTL})
+	if s.SigningKeys != "" {
+		keys, err := tokens.ParseKeys(s.SigningKeys)
+		if err != nil {
+			return nil, fmt.Errorf("SHOP_SIGNING_KEYS: %w", err)
+		}
+		issuer.Use(keys)
+	}
 	db, err := database.Open(ctx, s.DatabaseURL)
 	if err != nil {
 		return nil, fmt.Errorf("SHOP_DATABASE_URL: %w", err)
 	}
-	redis, err := pubsub.Open(ctx, s.RedisURL, s.Issuer, log)
+	redis, err := pubsub.Open(s.RedisURL, s.Issuer, log)
 	if err != nil {
-		return nil, fmt.Errorf("SHOP_REDIS_URL: %w", err)
+		return nil, fmt.Errorf("SHOP_REDIS_URL: %w", errors.Join(err, db.Close()))
 	}
-	a := &App{settings: s, log: log, db: db, redis: redis, health: &health{db: db, redis: redis}}
-	a.tokens = tokens.New(tokens.Settings{Issuer: s.Issuer, AccessTTL: s.AccessTokenTTL, RefreshTTL: s.RefreshTokenTTL})
-	a.relay = outbox.NewRelay(db, redis, log)
-	a.accounts = accounts.New(db, a.tokens, log)
+	a := &App{settings: s, log: log, db: db, redis: redis, tokens: issuer, health: &health{db: db, redis: redis}}
+	a.outbox = outbox.New(db, redis, log)
+	a.accounts = accounts.New(db, issuer, log)
 	a.catalog = catalog.New(db)
 	a.cart = cart.New(db, a.catalog)
-	a.orders = orders.New(db, a.cart, a.relay)
+	a.orders = orders.New(db, a.catalog, a.cart, a.outbox)
 	a.hub = notifications.New(notifications.Options{
-		Redis: redis, Authenticate: a.accounts.Authenticate, AllowedOrigins: s.AllowedOrigins, Log: log,
+		Outbox: a.outbox, Authenticate: a.accounts.Authenticate, AllowedOrigins: s.AllowedOrigins, Log: log,
 	})
 	a.metrics = newMetrics(a.hub.Open)
 	return a, nil

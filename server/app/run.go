@@ -20,26 +20,28 @@ const shutdownTimeout = 15 * time.Second
 // start: an address in use, a schema that is not current.
 func (a *App) Run(ctx context.Context) error {
 	defer a.close()
-	running, stop := context.WithCancel(context.WithoutCancel(ctx)) // outlives ctx by the drain
-	defer stop()
-	group, running := errgroup.WithContext(running)
+	group, running := errgroup.WithContext(context.WithoutCancel(ctx)) // outlives ctx by the drain
+	working, stopWork := context.WithCancel(running)
+	defer stopWork()
 
 	servers, err := a.listen(ctx, group)
 	if err != nil {
 		return err
 	}
-	group.Go(func() error { return a.relay.Run(running) })
-	group.Go(func() error { return a.hub.Run(running) })
 	group.Go(func() error {
-		defer stop()
+		defer stopWork()
 		defer a.drain(servers)
-		startup, cancel := context.WithCancel(ctx)
+		until, cancel := context.WithCancel(ctx) // the end of ctx, or of a listener
 		defer cancel()
-		context.AfterFunc(running, cancel)
-		if err := a.start(startup); err != nil {
+		defer context.AfterFunc(running, cancel)()
+		if err := a.start(until); err != nil {
 			return err
 		}
-		<-startup.Done()
+		group.Go(func() error { return a.outbox.Run(working) })
+		if a.settings.Notifications {
+			group.Go(func() error { return a.hub.Run(working) })
+		}
+		<-until.Done()
 		return nil
 	})
 	if err := group.Wait(); err != nil && !errors.Is(err, context.Canceled) {

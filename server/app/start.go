@@ -31,16 +31,14 @@ func (a *App) checkSchema(ctx context.Context) error {
 	return nil
 }
 
+// loadKeys makes tokens signed by the keys of the database, unless the settings brought some.
 func (a *App) loadKeys(ctx context.Context) error {
-	var keys tokens.Keys
-	var err error
 	if a.settings.SigningKeys != "" {
-		keys, err = tokens.ParseKeys(a.settings.SigningKeys)
-	} else {
-		keys, err = tokens.LoadOrMakeKeys(ctx, a.db)
+		return nil
 	}
+	keys, err := tokens.LoadOrMakeKeys(ctx, a.db)
 	if err != nil {
-		return fmt.Errorf("SHOP_SIGNING_KEYS: %w", err)
+		return err
 	}
 	a.tokens.Use(keys)
 	return nil
