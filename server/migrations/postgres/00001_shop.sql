@@ -26,7 +26,6 @@ CREATE TABLE refresh_families (
     expires_at  timestamptz NOT NULL
 );
 CREATE INDEX refresh_families_user ON refresh_families (user_id);
-CREATE INDEX refresh_families_expiry ON refresh_families (expires_at);
 
 -- Signing keys made at first start, when none are configured.
 CREATE TABLE signing_keys (
