@@ -31,7 +31,9 @@ var sharedPostgres = sync.OnceValues(func() (*Server, error) {
 
 var (
 	databases atomic.Int64
-	templates sync.Map // of a prepare function's address → func() (string, error), the name of its database
+
+	templatesLock sync.Mutex
+	templates     = map[uintptr]string{} // the address of a prepare function → the database it prepared
 )
 
 // Postgres returns the URL of an empty PostgreSQL database, dropped when the test ends.
@@ -45,22 +47,34 @@ func Postgres(t testing.TB) string {
 // function clones the outcome. So prepare must close its connections and depend on no variable of a test.
 func PostgresTemplate(t testing.TB, prepare func(url string) error) string {
 	t.Helper()
-	prepared, _ := templates.LoadOrStore(reflect.ValueOf(prepare).Pointer(), sync.OnceValues(func() (string, error) {
-		server, err := sharedPostgres()
-		if err != nil {
-			return "", err
-		}
-		name, err := createDatabase(server, "template1")
-		if err != nil {
-			return "", err
-		}
-		return name, prepare(server.databaseURL(name))
-	}))
-	template, err := prepared.(func() (string, error))()
+	template, err := templateBy(prepare)
 	if err != nil {
 		t.Fatalf("prepare the template database: %v", err)
 	}
 	return clone(t, template)
+}
+
+// templateBy returns the name of the database that prepare has prepared, if need be now.
+func templateBy(prepare func(url string) error) (string, error) {
+	templatesLock.Lock()
+	defer templatesLock.Unlock()
+	address := reflect.ValueOf(prepare).Pointer()
+	if name, prepared := templates[address]; prepared {
+		return name, nil
+	}
+	server, err := sharedPostgres()
+	if err != nil {
+		return "", err
+	}
+	name, err := createDatabase(server, "template1")
+	if err != nil {
+		return "", err
+	}
+	if err := prepare(server.databaseURL(name)); err != nil {
+		return "", err
+	}
+	templates[address] = name
+	return name, nil
 }
 
 // Redis returns the URL of an empty Redis of the test's own, so that pub/sub too is nobody else's.

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"errors"
+	"fmt"
 	"net"
 	"net/url"
 	"os"
@@ -174,7 +175,7 @@ func TestServeAndHang(t *testing.T) {
 	}
 	for _, server := range []*databasetest.Server{databasetest.StartPostgres(t), databasetest.StartRedis(t)} {
 		server.Pause(t)
-		os.Stdout.WriteString("serving " + server.URL() + "\n")
+		fmt.Println("serving " + server.URL())
 	}
 	select {}
 }
@@ -186,7 +187,11 @@ func openFolder(t *testing.T) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { os.RemoveAll(folder) })
+	t.Cleanup(func() {
+		if err := os.RemoveAll(folder); err != nil {
+			t.Error(err)
+		}
+	})
 	if err := os.Chmod(folder, 0o755); err != nil { //nolint:gosec // see above
 		t.Fatal(err)
 	}

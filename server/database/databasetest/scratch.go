@@ -1,6 +1,7 @@
 package databasetest
 
 import (
+	"context"
 	_ "embed" // the sweeper's script
 	"io"
 	"os"
@@ -28,7 +29,7 @@ var theScratch = sync.OnceValues(func() (*scratch, error) {
 	if err := os.Chmod(folder, 0o755); err != nil { //nolint:gosec // the servers' user must pass through
 		return nil, err
 	}
-	sweeper := exec.Command("sh", "-c", sweepScript, "sweep", folder)
+	sweeper := exec.CommandContext(context.Background(), "sh", "-c", sweepScript, "sweep", folder)
 	sweeper.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	leash, err := sweeper.StdinPipe()
 	if err != nil {

@@ -116,7 +116,9 @@ func newPostgres() (*Server, error) {
 		return nil, err
 	}
 	data := filepath.Join(folder, "data")
-	initdb := exec.Command(filepath.Join(filepath.Dir(program), "initdb"),
+	ctx, cancel := context.WithTimeout(context.Background(), startTimeout)
+	defer cancel()
+	initdb := exec.CommandContext(ctx, filepath.Join(filepath.Dir(program), "initdb"),
 		"--pgdata", data, "--username", "postgres", "--auth", "trust", "--encoding", "UTF8", "--locale", "C.UTF-8", "--no-sync")
 	initdb.Dir, initdb.SysProcAttr = folder, unprivileged()
 	if output, err := initdb.CombinedOutput(); err != nil {
@@ -187,10 +189,10 @@ func scratchAndPort(name string) (folder, port string, err error) {
 // in that range a client that redials a stopped server can be connected to itself.
 func freePort() (string, error) {
 	for range 100 {
-		port := strconv.Itoa(20000 + rand.IntN(12000)) //nolint:gosec // a port need not be unguessable
-		listener, err := net.Listen("tcp", "127.0.0.1:"+port)
+		port := 20000 + rand.IntN(12000) //nolint:gosec // a port need not be unguessable
+		listener, err := net.ListenTCP("tcp", &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: port})
 		if err == nil {
-			return port, listener.Close()
+			return strconv.Itoa(port), listener.Close()
 		}
 	}
 	return "", errors.New("found no free port between 20000 and 32000")
@@ -206,15 +208,14 @@ func unprivileged() *syscall.SysProcAttr {
 }
 
 func (s *Server) start() error {
-	log, err := os.Create(filepath.Join(s.folder, "log"))
+	log, err := os.Create(s.logFile())
 	if err != nil {
 		return err
 	}
-	defer log.Close()
 	// The shell leaves its process id, which becomes the server's, before there is a server: see sweep.sh.
-	command := exec.Command("sh", append([]string{"-c", `echo $$ >pid && exec "$@"`, "sh"}, s.command...)...)
+	command := exec.CommandContext(context.Background(), "sh", append([]string{"-c", `echo $$ >pid && exec "$@"`, "sh"}, s.command...)...)
 	command.Dir, command.Stdout, command.Stderr, command.SysProcAttr = s.folder, log, log, unprivileged()
-	if err := command.Start(); err != nil {
+	if err := errors.Join(command.Start(), log.Close()); err != nil {
 		return err
 	}
 	exited := make(chan struct{})
@@ -291,8 +292,10 @@ func (s *Server) signal(pid int, signal syscall.Signal) error {
 	return nil
 }
 
+func (s *Server) logFile() string { return filepath.Join(s.folder, "log") }
+
 func (s *Server) log() string {
-	log, err := os.ReadFile(filepath.Join(s.folder, "log"))
+	log, err := os.ReadFile(s.logFile())
 	if err != nil {
 		return err.Error()
 	}
