@@ -57,21 +57,8 @@ check_ports() {
   done
 }
 
-# install_packages: only what is missing. A service that a package starts is
-# stopped again: the cluster runs its own.
+# install_packages: those that are missing; what they bring is not started.
 install_packages() {
-  local missing=() package
-  for package in $PACKAGES; do
-    dpkg-query --show --showformat='${Status}' "$package" 2>/dev/null | grep -q ' installed$' || missing+=("$package")
-  done
-  if [ ${#missing[@]} = 0 ]; then
-    return
-  fi
-  echo "installing ${missing[*]}"
-  export DEBIAN_FRONTEND=noninteractive
-  apt-get update
-  apt-get -o DPkg::Lock::Timeout=300 install --yes --no-install-recommends "${missing[@]}"
-  if [ -d /run/systemd/system ] && [[ " ${missing[*]} " == *" containerd "* ]]; then
-    systemctl disable --now containerd
-  fi
+  # shellcheck disable=SC2086 # a list
+  "$REPO/hack/setup" $PACKAGES
 }

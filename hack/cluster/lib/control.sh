@@ -59,7 +59,7 @@ start_control_plane() {
   name=$RUN/controller-manager.conf
   daemon 1 kube-controller-manager "$BIN/kube-controller-manager" --kubeconfig="$name" \
     --authentication-kubeconfig="$name" --authorization-kubeconfig="$name" \
-    --leader-elect=false --use-service-account-credentials \
+    --leader-elect=false --use-service-account-credentials --flex-volume-plugin-dir=/var/lib/kubelet/volume-plugins \
     --root-ca-file="$pki/ca.crt" --client-ca-file="$pki/ca.crt" --requestheader-client-ca-file="$pki/front-proxy-ca.crt" \
     --cluster-signing-cert-file="$pki/ca.crt" --cluster-signing-key-file="$pki/ca.key" \
     --service-account-private-key-file="$pki/sa.key" \

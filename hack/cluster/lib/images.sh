@@ -63,7 +63,9 @@ database_images() {
   outdated "$IMAGES/postgres.tar" "$HERE/lib/images.sh" "$HERE/lib/postgres-entrypoint.sh" ||
     outdated "$IMAGES/redis.tar" "$HERE/lib/images.sh" || return 0
   work=$(mktemp -d "$STATE/debian.XXXXXX")
-  mmdebstrap --variant=extract --include=postgresql-15,redis-server,libc-bin,tzdata bookworm "$work/debian"
+  # In a mount namespace, so that its mounts leave no trace in /run.
+  unshare --mount sh -c 'mount --no-mtab -t tmpfs tmpfs /run; exec "$@"' sh \
+    mmdebstrap --variant=extract --include=postgresql-15,redis-server,libc-bin,tzdata bookworm "$work/debian"
   postgres_image "$work/debian" "$work/postgres"
   redis_image "$work/debian" "$work/redis"
   rm -rf "$work"

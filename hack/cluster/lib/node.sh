@@ -78,8 +78,8 @@ create_node() {
   pid=$(node_pid "$n")
   # Then shared within: kubelet and containerd pass mounts on to each other.
   in_node "$n" sh -e -c "
+    mount --no-mtab -t tmpfs -o mode=755 tmpfs /run
     mount --make-rshared /
-    mount -t tmpfs -o mode=755 tmpfs /run
     mount --bind '$dir/lib' /var/lib
     mount --bind '$dir/log' /var/log
     sysctl -qw net.ipv4.ip_forward=1"
@@ -136,6 +136,7 @@ start_containerd() {
   local n=$1 config=$RUN/node$1
   cat >"$config/containerd.toml" <<EOF
 version = 2
+disabled_plugins = ["io.containerd.internal.v1.opt"] # would make /opt/containerd
 [plugins."io.containerd.grpc.v1.cri"]
   sandbox_image = "localhost/pause:local"
   restrict_oom_score_adj = true # else runc fails where root lacks CAP_SYS_RESOURCE

@@ -38,29 +38,41 @@ var (
 // address: what a rule allows returns from it, all else is dropped. Replies and
 // the nodes themselves (kubelet's probes, host-network pods) always pass.
 func (c *cluster) ruleset(table string) string {
-	var chains, jumps strings.Builder
-	for _, dir := range []direction{egress, ingress} {
-		var entries []string
-		for _, pod := range c.isolatable() {
-			lines, isolated := c.podRules(dir, pod)
-			if !isolated {
-				continue
-			}
-			name := dir.chain + pod.Status.PodIP
-			entries = append(entries, pod.Status.PodIP+" : jump "+name)
-			fmt.Fprintf(&chains, "\tchain %s { # %s/%s\n%s\t\tcounter drop\n\t}\n", name, pod.Namespace, pod.Name, lines)
-		}
-		if len(entries) > 0 {
-			fmt.Fprintf(&jumps, "\t\tip %s vmap { %s }\n", dir.self, strings.Join(entries, ", "))
-		}
-	}
+	var b strings.Builder
+	fmt.Fprintf(&b, "table ip %[1]s\ndelete table ip %[1]s\ntable ip %[1]s {\n", table)
+	out, in := c.chains(&b, egress), c.chains(&b, ingress)
 	nodes := ""
 	if len(c.nodeAddresses) > 0 {
 		nodes = "\t\tip saddr " + set(c.nodeAddresses) + " accept\n"
 	}
-	return fmt.Sprintf("table ip %[1]s\ndelete table ip %[1]s\ntable ip %[1]s {\n%[2]s"+
-		"\tchain forward {\n\t\ttype filter hook forward priority filter - 5; policy accept;\n"+
-		"\t\tct state established,related accept\n%[3]s%[4]s\t}\n}\n", table, chains.String(), nodes, jumps.String())
+	hook(&b, "forward", nodes+out+in)
+	hook(&b, "input", nodes+out) // from a pod to its own node
+	b.WriteString("}\n")
+	return b.String()
+}
+
+// chains writes the chains of one direction, and returns the line that leads
+// into them.
+func (c *cluster) chains(b *strings.Builder, dir direction) string {
+	var entries []string
+	for _, pod := range c.isolatable() {
+		lines, isolated := c.podRules(dir, pod)
+		if !isolated {
+			continue
+		}
+		name := dir.chain + pod.Status.PodIP
+		entries = append(entries, pod.Status.PodIP+" : jump "+name)
+		fmt.Fprintf(b, "\tchain %s { # %s/%s\n%s\t\tcounter drop\n\t}\n", name, pod.Namespace, pod.Name, lines)
+	}
+	if len(entries) == 0 {
+		return ""
+	}
+	return fmt.Sprintf("\t\tip %s vmap %s\n", dir.self, set(entries))
+}
+
+func hook(b *strings.Builder, name, lines string) {
+	fmt.Fprintf(b, "\tchain %[1]s {\n\t\ttype filter hook %[1]s priority filter - 5; policy accept;\n"+
+		"\t\tct state established,related accept\n%[2]s\t}\n", name, lines)
 }
 
 // podRules returns a pod's rules in one direction, and whether any policy

@@ -1,39 +1,30 @@
-// Command probe is the two ends of a connection test, and a WebSocket client:
+// Command probe is the two ends of a connection test:
 //
-//	probe serve             answers HTTP on :8080 with what it sees; /ws echoes messages
-//	probe ws [-token T] [-say TEXT] URL
-//	                        prints each message; with -say, sends it and ends at the first answer
+//	probe serve         answers HTTP on :8080 with what it sees; /ws echoes messages
+//	probe ws URL HOST   says hello to such an echo, as HOST, and prints the answer
 package main
 
 import (
-	"context"
-	"flag"
 	"fmt"
 	"log"
 	"net/http"
 	"os"
-	"os/signal"
 	"time"
 
 	"github.com/gorilla/websocket"
 )
 
+const timeout = 5 * time.Second
+
 func main() {
-	if len(os.Args) < 2 {
-		log.Fatal("usage: probe serve | probe ws [-token T] [-say TEXT] URL")
-	}
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
-	defer stop()
-	var err error
-	switch os.Args[1] {
-	case "serve":
+	err := fmt.Errorf("usage: probe serve | probe ws URL HOST")
+	switch {
+	case len(os.Args) == 2 && os.Args[1] == "serve":
 		err = serve()
-	case "ws":
-		err = listen(ctx, os.Args[2:])
-	default:
-		err = fmt.Errorf("no command named %q", os.Args[1])
+	case len(os.Args) == 4 && os.Args[1] == "ws":
+		err = hello(os.Args[2], os.Args[3])
 	}
-	if err != nil && ctx.Err() == nil {
+	if err != nil {
 		log.Fatal(err)
 	}
 }
@@ -41,11 +32,10 @@ func main() {
 func serve() error {
 	http.HandleFunc("/ws", echo)
 	http.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
-		pod, _ := os.Hostname()
-		fmt.Fprintf(w, "pod=%s host=%s path=%s for=%s proto=%s\n",
-			pod, r.Host, r.URL.Path, r.Header.Get("X-Forwarded-For"), r.Header.Get("X-Forwarded-Proto"))
+		fmt.Fprintf(w, "host=%s proto=%s for=%s\n", r.Host, r.Header.Get("X-Forwarded-Proto"), r.Header.Get("X-Forwarded-For"))
 	})
-	server := http.Server{Addr: ":8080", ReadHeaderTimeout: 5 * time.Second}
+	log.Print("serving on :8080")
+	server := http.Server{Addr: ":8080", ReadHeaderTimeout: timeout}
 	return server.ListenAndServe()
 }
 
@@ -67,44 +57,23 @@ func echo(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// listen prints what arrives, until the server closes or ctx ends.
-func listen(ctx context.Context, args []string) error {
-	flags := flag.NewFlagSet("ws", flag.ExitOnError)
-	token := flags.String("token", "", "sent as Authorization: Bearer")
-	say := flags.String("say", "", "send this, print one answer and end")
-	if err := flags.Parse(args); err != nil {
-		return err
-	}
-	header := http.Header{}
-	if *token != "" {
-		header.Set("Authorization", "Bearer "+*token)
-	}
-	dialer := websocket.Dialer{HandshakeTimeout: 5 * time.Second} // no proxy: the cluster is local
-	conn, response, err := dialer.DialContext(ctx, flags.Arg(0), header)
-	if response != nil && err != nil {
-		return fmt.Errorf("%w: %s", err, response.Status)
-	}
+func hello(url, host string) error {
+	dialer := websocket.Dialer{HandshakeTimeout: timeout} // and no proxy
+	conn, _, err := dialer.Dial(url, http.Header{"Host": {host}})
 	if err != nil {
-		return err
+		return fmt.Errorf("connect to %s: %w", url, err)
 	}
 	defer conn.Close()
-	context.AfterFunc(ctx, func() { conn.Close() })
-	if *say != "" {
-		if err := conn.WriteMessage(websocket.TextMessage, []byte(*say)); err != nil {
-			return err
-		}
-		if err := conn.SetReadDeadline(time.Now().Add(5 * time.Second)); err != nil {
-			return err
-		}
+	if err := conn.SetReadDeadline(time.Now().Add(timeout)); err != nil {
+		return err
 	}
-	for {
-		_, message, err := conn.ReadMessage()
-		if err != nil {
-			return err
-		}
-		fmt.Println(string(message))
-		if *say != "" {
-			return nil
-		}
+	if err := conn.WriteMessage(websocket.TextMessage, []byte("hello")); err != nil {
+		return fmt.Errorf("say hello: %w", err)
 	}
+	_, message, err := conn.ReadMessage()
+	if err != nil {
+		return fmt.Errorf("wait for the echo: %w", err)
+	}
+	fmt.Println(string(message))
+	return nil
 }
