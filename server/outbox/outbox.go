@@ -53,13 +53,14 @@ func (o *Outbox) Publish(ctx context.Context, events ...Event) {
 func (o *Outbox) Run(ctx context.Context) error {
 	look := time.NewTimer(untilNextLook())
 	defer look.Stop()
+	toTheEnd := context.WithoutCancel(ctx) // a batch that was begun is finished
 	for {
 		select {
 		case <-ctx.Done():
-			o.publishRest(context.WithoutCancel(ctx))
+			o.publishRest(toTheEnd)
 			return nil
 		case event := <-o.fresh:
-			o.publishFresh(ctx, event)
+			o.publishFresh(toTheEnd, event)
 		case <-look.C:
 			full, err := o.relay(ctx)
 			o.note(ctx, err)

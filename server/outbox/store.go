@@ -2,7 +2,6 @@ package outbox
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -33,7 +32,7 @@ func (o *Outbox) Last(ctx context.Context, userID int64) (int64, error) {
 // and event id.
 func (o *Outbox) After(ctx context.Context, limit int, marks ...Mark) ([]Event, error) {
 	values, arguments := pairs(marks)
-	events, err := scanEvents(o.db.WithContext(ctx).Raw(`
+	events, err := selectEvents(o.db.WithContext(ctx).Raw(`
 		WITH marks (user_id, event_id) AS (VALUES `+values+`)
 		SELECT e.user_id, e.event_id, e.frame, e.created_at
 		FROM marks JOIN notification_events e ON e.user_id = marks.user_id AND e.event_id > marks.event_id
@@ -57,7 +56,7 @@ func anyUnpublished(db *gorm.DB, before time.Time) (bool, error) {
 
 // lockUnpublished reads the oldest events that nobody published and no other relay is at.
 func lockUnpublished(tx *gorm.DB, before time.Time) ([]Event, error) {
-	events, err := scanEvents(tx.Raw(`
+	events, err := selectEvents(tx.Raw(`
 		SELECT user_id, event_id, frame, created_at FROM notification_events
 		WHERE published_at IS NULL AND created_at < ?
 		ORDER BY created_at, user_id, event_id LIMIT ?`+skipLocked(tx), before, batchLimit))
@@ -108,18 +107,8 @@ func pairs(marks []Mark) (values string, arguments []any) {
 	return row + strings.Repeat(", "+row, rows-1), arguments
 }
 
-func scanEvents(query *gorm.DB) (events []Event, err error) {
-	rows, err := query.Rows()
-	if err != nil {
-		return nil, err
-	}
-	defer func() { err = errors.Join(err, rows.Close()) }()
-	for rows.Next() {
-		var event Event
-		if err := rows.Scan(&event.UserID, &event.EventID, &event.Frame, &event.CreatedAt); err != nil {
-			return nil, err
-		}
-		events = append(events, event)
-	}
-	return events, rows.Err()
+func selectEvents(query *gorm.DB) ([]Event, error) {
+	return database.Select(query, func(event *Event) []any {
+		return []any{&event.UserID, &event.EventID, &event.Frame, &event.CreatedAt}
+	})
 }

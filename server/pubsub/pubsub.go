@@ -14,6 +14,7 @@ import (
 
 	"github.com/alicebob/miniredis/v2"
 	"github.com/redis/go-redis/v9"
+	"github.com/redis/go-redis/v9/logging"
 	"github.com/redis/go-redis/v9/maintnotifications"
 )
 
@@ -73,6 +74,7 @@ func (c *Client) embed() error {
 }
 
 func dial(options *redis.Options) redis.UniversalClient {
+	logging.Disable()    // its lines go past the log and say what its errors say
 	options.Protocol = 2 // all that pub/sub needs, and what every Redis and Valkey speaks
 	options.DialTimeout = dialTimeout
 	options.DialerRetries = 1 // whoever calls tries again, with a pause of its own
