@@ -1,0 +1,82 @@
+package v1alpha1
+
+// The conditions of a Shop. Ready, Reconciling and Stalled follow kstatus, so
+// kubectl, Argo CD and Flux read the health of a Shop with no plug-in:
+// Reconciling and Stalled are there only while they are true, and never both.
+const (
+	// ConditionReady is true while everything the spec asks for is there and
+	// serves.
+	ConditionReady = "Ready"
+	// ConditionReconciling is true while the operator works towards the spec and
+	// expects to arrive by itself.
+	ConditionReconciling = "Reconciling"
+	// ConditionStalled is true when the operator cannot go on until someone
+	// changes something; its message says what.
+	ConditionStalled = "Stalled"
+
+	// ConditionDatabaseReady is true while PostgreSQL accepts connections.
+	ConditionDatabaseReady = "DatabaseReady"
+	// ConditionRedisReady is true while Redis accepts connections.
+	ConditionRedisReady = "RedisReady"
+	// ConditionMigrated is true when the database has the schema of the version
+	// that the spec asks for.
+	ConditionMigrated = "Migrated"
+	// ConditionAPIReady is true while every REST pod asked for is available.
+	ConditionAPIReady = "APIReady"
+	// ConditionNotificationsReady is true while every notification pod asked for
+	// is available.
+	ConditionNotificationsReady = "NotificationsReady"
+	// ConditionIngressReady is true when the Ingress has an address or the
+	// HTTPRoutes are accepted. It is absent when the spec asks for neither.
+	ConditionIngressReady = "IngressReady"
+)
+
+// The reasons a condition gives. They are part of the contract: alerts and
+// scripts may match them; messages may change.
+const (
+	// ReasonAvailable: the component is there and serves.
+	ReasonAvailable = "Available"
+	// ReasonStarting: its first pods are not ready yet.
+	ReasonStarting = "Starting"
+	// ReasonRollingOut: pods are being replaced or added.
+	ReasonRollingOut = "RollingOut"
+	// ReasonDegraded: pods that were there are missing.
+	ReasonDegraded = "Degraded"
+	// ReasonRolloutStuck: a rollout made no progress within its deadline.
+	ReasonRolloutStuck = "RolloutStuck"
+	// ReasonTerminating: an older object of the same name is still being deleted.
+	ReasonTerminating = "Terminating"
+	// ReasonRefused: the API server refused an object; the message quotes it.
+	ReasonRefused = "Refused"
+	// ReasonNameTaken: an object of that name exists and is not the operator's.
+	ReasonNameTaken = "NameTaken"
+	// ReasonSecretMissing: a Secret that the spec refers to is not there, or has
+	// no such key.
+	ReasonSecretMissing = "SecretMissing"
+
+	// ReasonMigrated: the migration Job of this version and database succeeded.
+	ReasonMigrated = "Migrated"
+	// ReasonWaitingForDatabase: the migration starts when PostgreSQL is ready.
+	ReasonWaitingForDatabase = "WaitingForDatabase"
+	// ReasonWaitingForMigration: no pod starts before the schema is there.
+	ReasonWaitingForMigration = "WaitingForMigration"
+	// ReasonWaitingForOtherMigration: the Job of another version has to end first.
+	ReasonWaitingForOtherMigration = "WaitingForOtherMigration"
+	// ReasonMigrationRunning: the migration Job is at work.
+	ReasonMigrationRunning = "MigrationRunning"
+	// ReasonMigrationFailed: the migration Job gave up; the message has the end
+	// of its log.
+	ReasonMigrationFailed = "MigrationFailed"
+
+	// ReasonWaitingForAddress: no ingress controller has taken up the Ingress.
+	ReasonWaitingForAddress = "WaitingForAddress"
+	// ReasonWaitingForGateway: no Gateway has judged the HTTPRoutes yet.
+	ReasonWaitingForGateway = "WaitingForGateway"
+	// ReasonRouteNotAccepted: a Gateway refuses an HTTPRoute.
+	ReasonRouteNotAccepted = "RouteNotAccepted"
+	// ReasonGatewayAPIMissing: the cluster has no HTTPRoute kind.
+	ReasonGatewayAPIMissing = "GatewayAPIMissing"
+
+	// ReasonProgressing: the reason of Reconciling.
+	ReasonProgressing = "Progressing"
+)

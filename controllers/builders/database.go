@@ -1,0 +1,72 @@
+package builders
+
+import (
+	"maps"
+	"slices"
+
+	corev1 "k8s.io/api/core/v1"
+	appsv1ac "k8s.io/client-go/applyconfigurations/apps/v1"
+	corev1ac "k8s.io/client-go/applyconfigurations/core/v1"
+
+	shopv1 "github.com/shopkeeper-dev/shopkeeper/api/v1alpha1"
+)
+
+const (
+	databaseFolder    = "/var/lib/postgresql/data"
+	databaseSecrets   = "/etc/postgresql-secrets"
+	databaseStopLimit = 120 // seconds for a last checkpoint
+)
+
+// DatabaseStatefulSet runs PostgreSQL.
+func DatabaseStatefulSet(shop *shopv1.Shop, image string, volume Volume) *appsv1ac.StatefulSetApplyConfiguration {
+	return statefulSet(shop, dataSet{
+		name:      DatabaseName(shop),
+		component: ComponentDatabase,
+		volume:    volume,
+		pod:       databasePod(shop, image),
+	})
+}
+
+func databasePod(shop *shopv1.Shop, image string) *corev1ac.PodSpecApplyConfiguration {
+	managed := shop.Spec.Database.Managed
+	container := restrictedContainer(shop, "postgresql", image, managed.Resources).
+		WithArgs(databaseArguments(managed.Parameters)...).
+		WithEnv(
+			corev1ac.EnvVar().WithName("POSTGRES_USER").WithValue(databaseUser),
+			corev1ac.EnvVar().WithName("POSTGRES_DB").WithValue(databaseUser),
+			corev1ac.EnvVar().WithName("POSTGRES_PASSWORD_FILE").WithValue(databaseSecrets+"/password"),
+			corev1ac.EnvVar().WithName("PGDATA").WithValue(databaseFolder+"/pgdata")).
+		WithPorts(corev1ac.ContainerPort().WithName(databasePortName).WithContainerPort(databasePort).WithProtocol(corev1.ProtocolTCP)).
+		WithVolumeMounts(corev1ac.VolumeMount().WithName(dataVolume).WithMountPath(databaseFolder)).
+		// An hour for the recovery after a crash. By TCP: the server that the first
+		// start sets up listens on its socket only, and is not the one to find ready.
+		WithStartupProbe(databaseProbe().WithPeriodSeconds(1).WithFailureThreshold(3600)).
+		WithReadinessProbe(databaseProbe().WithPeriodSeconds(10).WithFailureThreshold(3)).
+		WithLivenessProbe(tcpProbe(databasePortName).WithPeriodSeconds(10).WithFailureThreshold(6)).
+		// SIGINT makes PostgreSQL stop without waiting for clients to leave, as
+		// SIGTERM would.
+		WithLifecycle(corev1ac.Lifecycle().WithPreStop(corev1ac.LifecycleHandler().
+			WithExec(corev1ac.ExecAction().WithCommand("sh", "-c", "kill -INT 1"))))
+
+	pod := restrictedPod(shop, dataUser).WithTerminationGracePeriodSeconds(databaseStopLimit)
+	mountSecrets(pod, container, databaseSecrets,
+		secretFile{shopv1.SecretKeyRef{Name: DatabaseName(shop), Key: keyPassword}, "password"})
+	mountScratch(pod, container, "run", "/var/run/postgresql", corev1.StorageMediumDefault, "16Mi")
+	mountScratch(pod, container, temporaryVolume, "/tmp", corev1.StorageMediumDefault, "256Mi")
+	mountScratch(pod, container, "shm", "/dev/shm", corev1.StorageMediumMemory, "128Mi")
+	return pod.WithContainers(container)
+}
+
+// databaseArguments sets parameters in the order of their names, so that the
+// same ones are always the same pod.
+func databaseArguments(parameters map[string]string) []string {
+	arguments := []string{"postgres"}
+	for _, name := range slices.Sorted(maps.Keys(parameters)) {
+		arguments = append(arguments, "-c", name+"="+parameters[name])
+	}
+	return arguments
+}
+
+func databaseProbe() *corev1ac.ProbeApplyConfiguration {
+	return execProbe("pg_isready", "--quiet", "--host=127.0.0.1", "--username="+databaseUser, "--dbname="+databaseUser)
+}

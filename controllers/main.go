@@ -1,0 +1,189 @@
+// Command controllers is the Shopkeeper operator: it runs every Shop of a
+// cluster as its spec says. `go run ./controllers --help` lists its flags.
+package main
+
+import (
+	"cmp"
+	"crypto/rand"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"strings"
+
+	"github.com/go-logr/logr"
+	"k8s.io/klog/v2"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/client/config"
+	"sigs.k8s.io/controller-runtime/pkg/healthz"
+	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
+
+	"github.com/shopkeeper-dev/shopkeeper/controllers/builders"
+	"github.com/shopkeeper-dev/shopkeeper/controllers/shop"
+)
+
+// version is stamped at build time.
+var version = "dev"
+
+func main() {
+	options, err := parse(os.Args[1:], os.Stdout)
+	if err == nil && options.showVersion {
+		fmt.Println(version)
+		return
+	}
+	if err == nil {
+		err = run(options)
+	}
+	if err != nil && !errors.Is(err, flag.ErrHelp) {
+		fmt.Fprintln(os.Stderr, "shopkeeper-operator:", err)
+		os.Exit(1)
+	}
+}
+
+// options are what the command line says.
+type options struct {
+	namespaces                   []string
+	defaults                     builders.Defaults
+	leaderElect                  bool
+	leaderElectionNamespace      string
+	concurrency                  int
+	metricsAddress, probeAddress string
+	logger                       *slog.Logger
+	showVersion                  bool
+}
+
+// parse reads the command line. For --help it prints the usage and returns
+// flag.ErrHelp.
+func parse(arguments []string, usage io.Writer) (*options, error) {
+	var o options
+	var namespaces, logFormat string
+	var logLevel slog.Level
+	flags := flag.NewFlagSet("shopkeeper-operator", flag.ContinueOnError)
+	flags.SetOutput(io.Discard)
+	config.RegisterFlags(flags)
+	flags.StringVar(&namespaces, "watch-namespaces", "", "`namespaces` to look for Shops in, with commas between; none means all")
+	flags.StringVar(&o.defaults.Version, "shop-version", version, "`version` of a Shop that sets no spec.version")
+	flags.StringVar(&o.defaults.ServerImage, "server-image", cmp.Or(os.Getenv("RELATED_IMAGE_SERVER"), "ghcr.io/shopkeeper-dev/server"),
+		"`repository` of the shop server's image, without tag (RELATED_IMAGE_SERVER)")
+	flags.StringVar(&o.defaults.PostgresImage, "postgres-image", cmp.Or(os.Getenv("RELATED_IMAGE_POSTGRES"), "docker.io/library/postgres:17"),
+		"`image` of a new PostgreSQL (RELATED_IMAGE_POSTGRES)")
+	flags.StringVar(&o.defaults.RedisImage, "redis-image", cmp.Or(os.Getenv("RELATED_IMAGE_REDIS"), "docker.io/valkey/valkey:8"),
+		"`image` of a new Redis or Valkey (RELATED_IMAGE_REDIS)")
+	flags.BoolVar(&o.leaderElect, "leader-elect", false, "let only one of several operators work at a time")
+	flags.StringVar(&o.leaderElectionNamespace, "leader-election-namespace", "", "`namespace` of the lease; none means the operator's own")
+	flags.IntVar(&o.concurrency, "concurrency", 4, "`number` of Shops to work on at a time")
+	flags.StringVar(&o.metricsAddress, "metrics-bind-address", ":8080", "`address` of /metrics; 0 turns it off")
+	flags.StringVar(&o.probeAddress, "health-probe-bind-address", ":8081", "`address` of /healthz and /readyz; 0 turns them off")
+	flags.StringVar(&logFormat, "log-format", "json", "`format` of the log, json or text")
+	flags.TextVar(&logLevel, "log-level", slog.LevelInfo, "lowest `level` to log: debug, info, warn or error")
+	flags.BoolVar(&o.showVersion, "version", false, "print the version and end")
+
+	if err := flags.Parse(arguments); err != nil {
+		printUsage(flags, err, usage)
+		return nil, err
+	}
+	if flags.NArg() > 0 {
+		return nil, fmt.Errorf("unexpected argument %q: there are only flags, see --help", flags.Arg(0))
+	}
+	if o.concurrency < 1 {
+		return nil, fmt.Errorf("--concurrency %d: must be at least 1", o.concurrency)
+	}
+	for namespace := range strings.SplitSeq(namespaces, ",") {
+		if namespace = strings.TrimSpace(namespace); namespace != "" {
+			o.namespaces = append(o.namespaces, namespace)
+		}
+	}
+	var err error
+	o.logger, err = newLogger(logFormat, logLevel)
+	return &o, err
+}
+
+func printUsage(flags *flag.FlagSet, cause error, usage io.Writer) {
+	if !errors.Is(cause, flag.ErrHelp) {
+		return
+	}
+	fmt.Fprint(usage, "The Shopkeeper operator runs every Shop of a cluster as its spec says.\n\nUsage: shopkeeper-operator [flags]\n\n")
+	flags.VisitAll(func(f *flag.Flag) {
+		name, text := flag.UnquoteUsage(f)
+		fmt.Fprintf(usage, "  --%s %s\n        %s", f.Name, name, text)
+		if f.DefValue != "" && f.DefValue != "false" {
+			fmt.Fprintf(usage, " (default %s)", f.DefValue)
+		}
+		fmt.Fprintln(usage)
+	})
+}
+
+func newLogger(format string, level slog.Level) (*slog.Logger, error) {
+	handlerOptions := &slog.HandlerOptions{Level: level}
+	switch format {
+	case "json":
+		return slog.New(slog.NewJSONHandler(os.Stderr, handlerOptions)), nil
+	case "text":
+		return slog.New(slog.NewTextHandler(os.Stderr, handlerOptions)), nil
+	default:
+		return nil, fmt.Errorf("--log-format %q: must be json or text", format)
+	}
+}
+
+// run is the operator, until it is told to stop.
+func run(o *options) error {
+	logger := logr.FromSlogHandler(o.logger.Handler())
+	ctrl.SetLogger(logger)
+	klog.SetLogger(logger)
+
+	manager, err := newManager(o)
+	if err != nil {
+		return err
+	}
+	reconciler := &shop.Reconciler{
+		Client:   manager.GetClient(),
+		Live:     manager.GetAPIReader(),
+		Events:   manager.GetEventRecorder("shopkeeper"),
+		Defaults: o.defaults,
+		Random:   rand.Reader,
+	}
+	if err := reconciler.SetupWithManager(manager, o.concurrency); err != nil {
+		return err
+	}
+	if err := errors.Join(
+		manager.AddHealthzCheck("ping", healthz.Ping),
+		manager.AddReadyzCheck("ping", healthz.Ping),
+	); err != nil {
+		return fmt.Errorf("set up probes: %w", err)
+	}
+	o.logger.Info("the operator starts", "version", version, "shopVersion", o.defaults.Version, "namespaces", o.namespaces)
+	return manager.Start(ctrl.SetupSignalHandler())
+}
+
+func newManager(o *options) (ctrl.Manager, error) {
+	cluster, err := config.GetConfig()
+	if err != nil {
+		return nil, fmt.Errorf("find the cluster: %w", err)
+	}
+	cluster.UserAgent = "shopkeeper-operator/" + version
+	cluster.QPS = -1 // the API server's own priority and fairness is the better limit
+	scheme, err := shop.NewScheme()
+	if err != nil {
+		return nil, err
+	}
+	manager, err := ctrl.NewManager(cluster, ctrl.Options{
+		Scheme:                  scheme,
+		Cache:                   shop.CacheOptions(o.namespaces),
+		Client:                  client.Options{Cache: shop.ClientCacheOptions(o.namespaces)},
+		Metrics:                 metricsserver.Options{BindAddress: o.metricsAddress},
+		HealthProbeBindAddress:  o.probeAddress,
+		LeaderElection:          o.leaderElect,
+		LeaderElectionID:        "shopkeeper-operator",
+		LeaderElectionNamespace: o.leaderElectionNamespace,
+		// The process ends with the manager, so its lease may end with it too, and
+		// the next operator need not wait for it to run out.
+		LeaderElectionReleaseOnCancel: true,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("set up the manager: %w", err)
+	}
+	return manager, nil
+}

@@ -1,0 +1,109 @@
+package shop
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	batchv1 "k8s.io/api/batch/v1"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	shopv1 "github.com/shopkeeper-dev/shopkeeper/api/v1alpha1"
+	"github.com/shopkeeper-dev/shopkeeper/controllers/apply"
+	"github.com/shopkeeper-dev/shopkeeper/controllers/builders"
+)
+
+// failure is what went wrong with one child.
+type failure struct {
+	key key
+	err error
+}
+
+// failures are what went wrong in one turn.
+type failures []failure
+
+// apply does what the plan says, and leaves in observed what then is. A child
+// that fails does not keep the others from theirs.
+func (r *Reconciler) apply(ctx context.Context, shop *shopv1.Shop, plan *plan, observed *observation) failures {
+	applier := &apply.Applier{Client: r.Client, Live: r.Live, Label: builders.LabelManagedBy, Value: builders.ManagedBy}
+	var failed failures
+	for _, wanted := range plan.wanted {
+		key := keyOf(wanted)
+		object, err := applier.Object(ctx, wanted, observed.children[key])
+		if err == nil {
+			observed.children[key] = object
+			continue
+		}
+		failed = append(failed, failure{key, err})
+		if key.kind == "Secret" {
+			return failed // the rest would be told of credentials that are not there
+		}
+	}
+	if plan.migration.start != nil {
+		if err := r.startMigration(ctx, shop, applier, plan.migration.start); err != nil {
+			failed = append(failed, failure{keyOf(plan.migration.start), err})
+		}
+	}
+	for _, unwanted := range plan.unwanted {
+		if err := applier.Delete(ctx, observed.children[unwanted]); err != nil {
+			failed = append(failed, failure{unwanted, fmt.Errorf("delete %s %s: %w", unwanted.kind, unwanted.name, err)})
+		}
+	}
+	return failed
+}
+
+// startMigration makes the Job, unless the API server knows of a migration at
+// work: the cache may be behind, and two at once must never be. Their end, or
+// their coming into the cache, brings another turn.
+func (r *Reconciler) startMigration(ctx context.Context, shop *shopv1.Shop, applier *apply.Applier, job apply.Configuration) error {
+	jobs, pods := &batchv1.JobList{}, &corev1.PodList{}
+	for _, list := range []client.ObjectList{jobs, pods} {
+		if err := r.Live.List(ctx, list, migrationsOf(shop)...); err != nil {
+			return fmt.Errorf("look for migrations at work: %w", err)
+		}
+	}
+	atWork := slices.ContainsFunc(jobs.Items, func(job batchv1.Job) bool { return !isFinished(&job) }) ||
+		slices.ContainsFunc(pods.Items, func(pod corev1.Pod) bool {
+			return pod.Status.Phase != corev1.PodSucceeded && pod.Status.Phase != corev1.PodFailed
+		})
+	if atWork {
+		return nil
+	}
+	_, err := applier.Object(ctx, job, nil)
+	return err
+}
+
+// err is all failures in one.
+func (f failures) err() error {
+	var all []error
+	for _, failure := range f {
+		all = append(all, failure.err)
+	}
+	return errors.Join(all...)
+}
+
+// fleeting reports whether there are failures and each goes away by itself: a
+// conflict, a timeout. Nobody needs to hear of them.
+func (f failures) fleeting() bool {
+	return len(f) > 0 && !slices.ContainsFunc(f, func(failure failure) bool { return isRefusal(failure.err) })
+}
+
+// inLeavingNamespace reports whether the namespace is being deleted, and the
+// Shop next.
+func (f failures) inLeavingNamespace() bool {
+	return slices.ContainsFunc(f, func(failure failure) bool {
+		return apierrors.HasStatusCause(failure.err, corev1.NamespaceTerminatingCause)
+	})
+}
+
+// isRefusal reports whether someone has to change something before a write can
+// succeed: the spec, a quota, a policy, an admission webhook, another object.
+func isRefusal(err error) bool {
+	var taken *apply.TakenError
+	return errors.As(err, &taken) ||
+		apierrors.IsInvalid(err) || apierrors.IsForbidden(err) || apierrors.IsBadRequest(err) ||
+		apierrors.IsNotFound(err) || apierrors.IsInternalError(err) || apierrors.IsRequestEntityTooLargeError(err)
+}

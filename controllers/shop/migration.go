@@ -1,0 +1,144 @@
+package shop
+
+import (
+	"cmp"
+	"encoding/json"
+	"slices"
+
+	appsv1 "k8s.io/api/apps/v1"
+	batchv1 "k8s.io/api/batch/v1"
+	corev1 "k8s.io/api/core/v1"
+
+	shopv1 "github.com/shopkeeper-dev/shopkeeper/api/v1alpha1"
+	"github.com/shopkeeper-dev/shopkeeper/controllers/apply"
+	"github.com/shopkeeper-dev/shopkeeper/controllers/builders"
+)
+
+// migration is where the database's schema stands, and what to do about it.
+// The Job's name says which release and which database it is of, so that what
+// has been done is read from the cluster and never remembered.
+type migration struct {
+	reason   string // of the condition Migrated
+	release  builders.Release
+	job      *batchv1.Job        // that the reason is about, if there is one
+	start    apply.Configuration // the Job to start in this turn, if no other is at work
+	obsolete []key               // Jobs that have had their time
+}
+
+func planMigration(shop *shopv1.Shop, observed *observation, wanted builders.Release) migration {
+	database := builders.DatabaseName(shop)
+	claim := find[*corev1.PersistentVolumeClaim](observed.children, "PersistentVolumeClaim", builders.DataClaimName(database))
+	if claim == nil {
+		return migration{reason: shopv1.ReasonWaitingForDatabase, release: wanted}
+	}
+	databaseID := string(claim.UID)
+	name := builders.MigrationJobName(shop, wanted, databaseID)
+	current := find[*batchv1.Job](observed.children, "Job", name)
+	others := otherJobs(observed.children, name)
+
+	m := migration{release: wanted, job: current, obsolete: idle(others)}
+	working := slices.IndexFunc(others, func(job *batchv1.Job) bool { return !isFinished(job) })
+	switch {
+	case current != nil && current.DeletionTimestamp != nil:
+		m.reason = shopv1.ReasonWaitingForOtherMigration
+	case current != nil && hasCondition(current, batchv1.JobComplete):
+		m.reason = shopv1.ReasonMigrated
+		m.obsolete = append(m.obsolete, finished(others)...)
+	case current != nil && hasCondition(current, batchv1.JobFailed):
+		m.reason = shopv1.ReasonMigrationFailed
+	case current != nil:
+		m.reason = shopv1.ReasonMigrationRunning
+	case working >= 0:
+		m.reason, m.job = shopv1.ReasonWaitingForOtherMigration, others[working]
+	case !accepts(find[*appsv1.StatefulSet](observed.children, "StatefulSet", database)):
+		m.reason = shopv1.ReasonWaitingForDatabase
+	default:
+		m.reason = shopv1.ReasonMigrationRunning
+		m.start = builders.MigrationJob(shop, wanted, databaseID)
+	}
+	return m
+}
+
+// otherJobs are the migration Jobs but the named one, in the order of their
+// names.
+func otherJobs(all children, name string) []*batchv1.Job {
+	var jobs []*batchv1.Job
+	for key, object := range all {
+		if job, ok := object.(*batchv1.Job); ok && key.name != name {
+			jobs = append(jobs, job)
+		}
+	}
+	slices.SortFunc(jobs, func(a, b *batchv1.Job) int { return cmp.Compare(a.Name, b.Name) })
+	return jobs
+}
+
+// idle are the Jobs that have not ended and have no pod at work, such as one
+// whose image cannot be pulled. They would keep the way blocked for hours.
+// PostgreSQL undoes the step of a migration that is cut off all the same.
+func idle(jobs []*batchv1.Job) []key {
+	return selectJobs(jobs, func(job *batchv1.Job) bool {
+		return !isFinished(job) && (job.Status.Ready == nil || *job.Status.Ready == 0)
+	})
+}
+
+func finished(jobs []*batchv1.Job) []key { return selectJobs(jobs, isFinished) }
+
+func selectJobs(jobs []*batchv1.Job, is func(*batchv1.Job) bool) []key {
+	var selected []key
+	for _, job := range jobs {
+		if job.DeletionTimestamp == nil && is(job) {
+			selected = append(selected, key{"Job", job.Name})
+		}
+	}
+	return selected
+}
+
+func isFinished(job *batchv1.Job) bool {
+	return job.DeletionTimestamp == nil && (hasCondition(job, batchv1.JobComplete) || hasCondition(job, batchv1.JobFailed))
+}
+
+func hasCondition(job *batchv1.Job, kind batchv1.JobConditionType) bool {
+	return slices.ContainsFunc(job.Status.Conditions, func(condition batchv1.JobCondition) bool {
+		return condition.Type == kind && condition.Status == corev1.ConditionTrue
+	})
+}
+
+// accepts reports whether the pod of a StatefulSet takes connections.
+func accepts(set *appsv1.StatefulSet) bool {
+	return set != nil && set.DeletionTimestamp == nil && set.Status.ReadyReplicas > 0
+}
+
+// lastWords are what the last pod of a Job left as its termination message: its
+// result, or the end of its log.
+func lastWords(job *batchv1.Job, pods []corev1.Pod) string {
+	var last *corev1.ContainerStateTerminated
+	for _, pod := range pods {
+		if pod.Labels[batchv1.JobNameLabel] != job.Name {
+			continue
+		}
+		for _, container := range pod.Status.ContainerStatuses {
+			ended := container.State.Terminated
+			if ended != nil && (last == nil || last.FinishedAt.Before(&ended.FinishedAt)) {
+				last = ended
+			}
+		}
+	}
+	if last == nil {
+		return ""
+	}
+	return last.Message
+}
+
+// schemaVersion is what the migration reported, or known if it left no word.
+func schemaVersion(m migration, pods []corev1.Pod, known int64) int64 {
+	if m.reason != shopv1.ReasonMigrated {
+		return known
+	}
+	result := struct {
+		SchemaVersion int64 `json:"schemaVersion"`
+	}{}
+	if err := json.Unmarshal([]byte(lastWords(m.job, pods)), &result); err != nil || result.SchemaVersion == 0 {
+		return known
+	}
+	return result.SchemaVersion
+}

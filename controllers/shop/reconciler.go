@@ -1,0 +1,74 @@
+// Package shop is the loop that keeps every Shop as its spec says: observe what
+// is there, plan what should be, apply the difference, report the outcome.
+//
+// observe reads (from the cache, but for two rare questions), plan and report
+// think (and are pure), apply writes. Nothing is remembered between two turns
+// but what the API server holds: the operator may stop anywhere and start
+// again.
+package shop
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"time"
+
+	"k8s.io/client-go/tools/events"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	shopv1 "github.com/shopkeeper-dev/shopkeeper/api/v1alpha1"
+	"github.com/shopkeeper-dev/shopkeeper/controllers/builders"
+)
+
+// lookAgain is when a turn is repeated that waits for something no watch tells
+// of: a Secret of the user's, a CRD.
+const lookAgain = 10 * time.Second
+
+// Reconciler brings Shops to what their specs say.
+type Reconciler struct {
+	// Client reads from the cache and writes to the API server.
+	Client client.Client
+	// Live reads from the API server. A shop at rest never needs it.
+	Live client.Reader
+	// Events is told of each change of a condition's reason.
+	Events events.EventRecorder
+	// Defaults fill in what a spec leaves open.
+	Defaults builders.Defaults
+	// Random is what credentials are made of.
+	Random io.Reader
+
+	routes *routeWatch
+}
+
+// Reconcile is one turn of the loop for one Shop.
+func (r *Reconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.Result, error) {
+	shop := &shopv1.Shop{}
+	if err := r.Client.Get(ctx, request.NamespacedName, shop); err != nil {
+		return ctrl.Result{}, client.IgnoreNotFound(err)
+	}
+	if shop.DeletionTimestamp != nil {
+		return ctrl.Result{}, nil // the owner references see to the rest
+	}
+
+	observed, err := r.observe(ctx, shop)
+	if err != nil {
+		return ctrl.Result{}, fmt.Errorf("observe: %w", err)
+	}
+	plan, err := makePlan(shop, observed, r.Defaults, r.Random)
+	if err != nil {
+		return ctrl.Result{}, fmt.Errorf("plan: %w", err)
+	}
+	failed := r.apply(ctx, shop, plan, observed)
+	if failed.inLeavingNamespace() {
+		return ctrl.Result{}, nil
+	}
+	if failed.fleeting() {
+		return ctrl.Result{}, fmt.Errorf("apply: %w", failed.err())
+	}
+	status := assess(shop, observed, plan, judge(shop, observed, plan, failed))
+	if err := r.report(ctx, shop, status); err != nil {
+		return ctrl.Result{}, fmt.Errorf("report: %w", err)
+	}
+	return ctrl.Result{RequeueAfter: plan.lookAgain}, failed.err()
+}

@@ -1,0 +1,163 @@
+package shop
+
+import (
+	"context"
+	"fmt"
+	"unicode/utf8"
+
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/utils/ptr"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	shopv1 "github.com/shopkeeper-dev/shopkeeper/api/v1alpha1"
+	"github.com/shopkeeper-dev/shopkeeper/controllers/apply"
+	"github.com/shopkeeper-dev/shopkeeper/controllers/builders"
+)
+
+// assess is the status that follows from the verdicts. It is pure.
+func assess(shop *shopv1.Shop, observed *observation, plan *plan, verdicts []verdict) *shopv1.ShopStatus {
+	status := shop.Status.DeepCopy()
+	status.ObservedGeneration = shop.Generation
+	status.Endpoints = builders.Endpoints(shop)
+	status.Selector = builders.Selector(shop, builders.ComponentAPI)
+	status.SchemaVersion = schemaVersion(plan.migration, observed.migrationPods, shop.Status.SchemaVersion)
+
+	api := find[*appsv1.Deployment](observed.children, "Deployment", builders.APIName(shop))
+	notifications := find[*appsv1.Deployment](observed.children, "Deployment", builders.NotificationsName(shop))
+	status.Pods = shopv1.PodCounts{
+		API:           podCount(api, shop.Spec.API.Replicas),
+		Notifications: podCount(notifications, shop.Spec.Notifications.Replicas),
+	}
+	status.Replicas = 0
+	if api != nil {
+		status.Replicas = api.Status.Replicas
+	}
+	if isRolledOut(api) && isRolledOut(notifications) {
+		status.Version = plan.release.Version
+	}
+	setConditions(shop, status, verdicts)
+	return status
+}
+
+// setConditions turns verdicts into conditions. Reconciling and Stalled are
+// there only while they hold.
+func setConditions(shop *shopv1.Shop, status *shopv1.ShopStatus, verdicts []verdict) {
+	set := func(kind string, value metav1.ConditionStatus, reason, message string) {
+		meta.SetStatusCondition(&status.Conditions, metav1.Condition{
+			Type: kind, Status: value, Reason: reason, Message: message, ObservedGeneration: shop.Generation,
+		})
+	}
+	for _, verdict := range verdicts {
+		value := metav1.ConditionFalse
+		if verdict.state == ready {
+			value = metav1.ConditionTrue
+		}
+		set(verdict.condition, value, verdict.reason, verdict.message)
+	}
+	if shop.Spec.Ingress == nil {
+		meta.RemoveStatusCondition(&status.Conditions, shopv1.ConditionIngressReady)
+	}
+
+	obstacle := obstacleAmong(verdicts)
+	if obstacle.state == progressing {
+		set(shopv1.ConditionReconciling, metav1.ConditionTrue, shopv1.ReasonProgressing, obstacle.message)
+	} else {
+		meta.RemoveStatusCondition(&status.Conditions, shopv1.ConditionReconciling)
+	}
+	if obstacle.state == stalled {
+		set(shopv1.ConditionStalled, metav1.ConditionTrue, obstacle.reason, obstacle.message)
+	} else {
+		meta.RemoveStatusCondition(&status.Conditions, shopv1.ConditionStalled)
+	}
+	if obstacle.state == ready {
+		set(shopv1.ConditionReady, metav1.ConditionTrue, shopv1.ReasonAvailable, fmt.Sprintf("Version %s serves at %s", status.Version, status.Endpoints.API))
+	} else {
+		set(shopv1.ConditionReady, metav1.ConditionFalse, obstacle.reason, obstacle.message)
+	}
+}
+
+// obstacleAmong is what a shop waits for: the first part that needs someone's
+// help, else the first that is not ready, else none, which is a ready one.
+func obstacleAmong(verdicts []verdict) verdict {
+	for _, state := range []state{stalled, progressing} {
+		for _, verdict := range verdicts {
+			if verdict.state == state {
+				return verdict
+			}
+		}
+	}
+	return verdict{state: ready}
+}
+
+// podCount is available/desired.
+func podCount(deployment *appsv1.Deployment, replicas *int32) string {
+	if deployment == nil {
+		return fmt.Sprintf("0/%d", ptr.Deref(replicas, 1))
+	}
+	return fmt.Sprintf("%d/%d", deployment.Status.AvailableReplicas, desired(deployment))
+}
+
+// isSettled reports whether the shop was all that its spec asks for when last
+// looked at.
+func isSettled(shop *shopv1.Shop) bool {
+	condition := meta.FindStatusCondition(shop.Status.Conditions, shopv1.ConditionReady)
+	return condition != nil && condition.Status == metav1.ConditionTrue && condition.ObservedGeneration == shop.Generation
+}
+
+// report writes the status, if it is another than before, and tells of each
+// condition whose reason changed.
+func (r *Reconciler) report(ctx context.Context, shop *shopv1.Shop, status *shopv1.ShopStatus) error {
+	if equality.Semantic.DeepEqual(&shop.Status, status) {
+		return nil
+	}
+	before := shop.DeepCopy()
+	shop.Status = *status
+	err := r.Client.Status().Patch(ctx, shop, client.MergeFrom(before), client.FieldOwner(apply.FieldOwner))
+	if err != nil {
+		return client.IgnoreNotFound(err) // deleted meanwhile
+	}
+	r.tell(shop, before.Status.Conditions, status.Conditions)
+	return nil
+}
+
+// tell makes an Event of each change of a reason. Reconciling and Stalled repeat
+// what others say.
+func (r *Reconciler) tell(shop *shopv1.Shop, before, after []metav1.Condition) {
+	for _, condition := range after {
+		previous := meta.FindStatusCondition(before, condition.Type)
+		isNews := previous == nil || previous.Reason != condition.Reason
+		repeats := condition.Type == shopv1.ConditionReconciling || condition.Type == shopv1.ConditionStalled
+		if isNews && !repeats {
+			r.Events.Eventf(shop, nil, severity(condition), condition.Reason, "Reconcile", "%s: %s", condition.Type, shortened(condition.Message))
+		}
+	}
+}
+
+// severity is Warning for what does not come right by itself, or was right
+// before.
+func severity(condition metav1.Condition) string {
+	switch condition.Reason {
+	case shopv1.ReasonDegraded, shopv1.ReasonRolloutStuck, shopv1.ReasonRefused, shopv1.ReasonNameTaken, shopv1.ReasonSecretMissing,
+		shopv1.ReasonMigrationFailed, shopv1.ReasonRouteNotAccepted, shopv1.ReasonGatewayAPIMissing:
+		return corev1.EventTypeWarning
+	default:
+		return corev1.EventTypeNormal
+	}
+}
+
+// shortened keeps a message within the 1024 bytes of an Event's note.
+func shortened(message string) string {
+	const limit = 900
+	if len(message) <= limit {
+		return message
+	}
+	cut := limit
+	for !utf8.RuneStart(message[cut]) {
+		cut--
+	}
+	return message[:cut] + "…"
+}

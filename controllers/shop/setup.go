@@ -1,0 +1,137 @@
+package shop
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	appsv1 "k8s.io/api/apps/v1"
+	batchv1 "k8s.io/api/batch/v1"
+	corev1 "k8s.io/api/core/v1"
+	networkingv1 "k8s.io/api/networking/v1"
+	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/util/workqueue"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/controller"
+	"sigs.k8s.io/controller-runtime/pkg/handler"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
+
+	shopv1 "github.com/shopkeeper-dev/shopkeeper/api/v1alpha1"
+	"github.com/shopkeeper-dev/shopkeeper/controllers/builders"
+)
+
+// What the operator may do. `hack/generate` makes config/rbac/role.yaml of it.
+//
+// +kubebuilder:rbac:groups=shopkeeper.dev,resources=shops,verbs=get;list;watch
+// +kubebuilder:rbac:groups=shopkeeper.dev,resources=shops/status,verbs=patch
+// +kubebuilder:rbac:groups=shopkeeper.dev,resources=shops/finalizers,verbs=update
+// +kubebuilder:rbac:groups="",resources=secrets;services;serviceaccounts,verbs=get;list;watch;create;patch;delete
+// +kubebuilder:rbac:groups="",resources=persistentvolumeclaims,verbs=get;list;watch;patch
+// +kubebuilder:rbac:groups="",resources=pods,verbs=list;watch
+// +kubebuilder:rbac:groups=apps,resources=deployments;statefulsets,verbs=get;list;watch;create;patch;delete
+// +kubebuilder:rbac:groups=batch,resources=jobs,verbs=get;list;watch;create;patch;delete
+// +kubebuilder:rbac:groups=networking.k8s.io,resources=ingresses,verbs=get;list;watch;create;patch;delete
+// +kubebuilder:rbac:groups=gateway.networking.k8s.io,resources=httproutes,verbs=get;list;watch;create;patch;delete
+// +kubebuilder:rbac:groups=events.k8s.io,resources=events,verbs=create;patch
+
+// turnTimeout bounds one turn of the loop and with it every call it makes.
+const turnTimeout = 30 * time.Second
+
+// NewScheme knows the kinds that the operator handles, and no others.
+func NewScheme() (*runtime.Scheme, error) {
+	scheme := runtime.NewScheme()
+	for _, add := range []func(*runtime.Scheme) error{
+		corev1.AddToScheme, appsv1.AddToScheme, batchv1.AddToScheme, networkingv1.AddToScheme, gatewayv1.Install, shopv1.AddToScheme,
+	} {
+		if err := add(scheme); err != nil {
+			return nil, fmt.Errorf("register kinds: %w", err)
+		}
+	}
+	return scheme, nil
+}
+
+// CacheOptions keep the cache small: the Shops, what the operator itself made
+// for them, and of the many pods only those of migrations. No namespaces means
+// all.
+func CacheOptions(namespaces []string) cache.Options {
+	ours := labels.SelectorFromSet(labels.Set{builders.LabelManagedBy: builders.ManagedBy})
+	migrations := labels.SelectorFromSet(labels.Set{
+		builders.LabelManagedBy: builders.ManagedBy,
+		builders.LabelComponent: string(builders.ComponentMigration),
+	})
+	options := cache.Options{
+		DefaultLabelSelector: ours,
+		DefaultTransform:     cache.TransformStripManagedFields(),
+		ByObject: map[client.Object]cache.ByObject{
+			&shopv1.Shop{}: {Label: labels.Everything()},
+			&corev1.Pod{}:  {Label: migrations, Transform: keepOutcome},
+		},
+	}
+	for _, namespace := range namespaces {
+		if options.DefaultNamespaces == nil {
+			options.DefaultNamespaces = map[string]cache.Config{}
+		}
+		options.DefaultNamespaces[namespace] = cache.Config{}
+	}
+	return options
+}
+
+// ClientCacheOptions make a read wait until the cache has what this process
+// wrote before, so that no turn acts on a state older than its own doing. With
+// several namespaces the cache cannot tell; what must not go wrong does not
+// rest on it, there are only more turns.
+func ClientCacheOptions(namespaces []string) *client.CacheOptions {
+	return &client.CacheOptions{EnableReadYourWritesConsistency: new(len(namespaces) < 2)}
+}
+
+// keepOutcome leaves of a pod in the cache what tells how it ended.
+func keepOutcome(object any) (any, error) {
+	if pod, ok := object.(*corev1.Pod); ok {
+		pod.ManagedFields, pod.Annotations, pod.Spec = nil, nil, corev1.PodSpec{}
+		pod.Status = corev1.PodStatus{Phase: pod.Status.Phase, ContainerStatuses: pod.Status.ContainerStatuses}
+	}
+	return object, nil
+}
+
+// SetupWithManager makes the manager run the loop, at most concurrency Shops at
+// a time.
+func (r *Reconciler) SetupWithManager(manager ctrl.Manager, concurrency int) error {
+	ofInstance := handler.EnqueueRequestsFromMapFunc(instanceOf)
+	loop, err := ctrl.NewControllerManagedBy(manager).
+		For(&shopv1.Shop{}).
+		Owns(&corev1.ServiceAccount{}).
+		Owns(&corev1.Service{}).
+		Owns(&appsv1.StatefulSet{}).
+		Owns(&appsv1.Deployment{}).
+		Owns(&batchv1.Job{}).
+		Owns(&networkingv1.Ingress{}).
+		// These have no owner: data outlives the Shop, and pods are their Job's.
+		Watches(&corev1.Secret{}, ofInstance).
+		Watches(&corev1.PersistentVolumeClaim{}, ofInstance).
+		Watches(&corev1.Pod{}, ofInstance).
+		WithOptions(controller.Options{
+			MaxConcurrentReconciles: concurrency,
+			ReconciliationTimeout:   turnTimeout,
+			RateLimiter:             workqueue.NewTypedItemExponentialFailureRateLimiter[reconcile.Request](100*time.Millisecond, 30*time.Second),
+		}).
+		Build(r)
+	if err != nil {
+		return fmt.Errorf("build the controller of Shops: %w", err)
+	}
+	r.routes = &routeWatch{loop: loop, cache: manager.GetCache(), scheme: manager.GetScheme(), mapper: manager.GetRESTMapper()}
+	_, err = r.routes.available(true)
+	return err
+}
+
+// instanceOf is the Shop that a child's labels name.
+func instanceOf(_ context.Context, child client.Object) []reconcile.Request {
+	return []reconcile.Request{{NamespacedName: types.NamespacedName{
+		Namespace: child.GetNamespace(),
+		Name:      child.GetLabels()[builders.LabelInstance],
+	}}}
+}

@@ -1,0 +1,285 @@
+package shop
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	networkingv1 "k8s.io/api/networking/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
+	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
+
+	shopv1 "github.com/shopkeeper-dev/shopkeeper/api/v1alpha1"
+	"github.com/shopkeeper-dev/shopkeeper/controllers/apply"
+	"github.com/shopkeeper-dev/shopkeeper/controllers/builders"
+)
+
+// verdict is how one part of a shop is doing: a condition in the making.
+type verdict struct {
+	condition string
+	state     state
+	reason    string
+	message   string
+}
+
+type state int
+
+const (
+	progressing state = iota // will come by itself
+	ready
+	stalled // someone has to do something
+)
+
+// judge looks at each part of a shop. The first one that is not ready is what
+// the shop waits for.
+func judge(shop *shopv1.Shop, observed *observation, plan *plan, failed failures) []verdict {
+	verdicts := []verdict{
+		judgeData(shop, observed, shopv1.ConditionDatabaseReady, "PostgreSQL", builders.DatabaseName(shop)),
+		judgeData(shop, observed, shopv1.ConditionRedisReady, "Redis", builders.RedisName(shop)),
+		judgeMigration(shop, observed, plan),
+		judgeServer(shop, observed, plan, shopv1.ConditionAPIReady, builders.APIName(shop), builders.ComponentAPI),
+		judgeServer(shop, observed, plan, shopv1.ConditionNotificationsReady, builders.NotificationsName(shop), builders.ComponentNotifications),
+	}
+	if shop.Spec.Ingress != nil {
+		verdicts = append(verdicts, judgeIngress(shop, observed))
+	}
+	for i := range verdicts {
+		if refusal := failed.refusal(shop, verdicts[i].condition); refusal != nil {
+			verdicts[i] = *refusal
+		}
+	}
+	return verdicts
+}
+
+// refusal is the verdict on a part of which the API server refused an object.
+func (f failures) refusal(shop *shopv1.Shop, condition string) *verdict {
+	for _, failure := range f {
+		if conditionOf(shop, failure.key) != condition || !isRefusal(failure.err) {
+			continue
+		}
+		var taken *apply.TakenError
+		if errors.As(failure.err, &taken) {
+			return &verdict{condition, stalled, shopv1.ReasonNameTaken, fmt.Sprintf(
+				"%s %s exists and was not made by the operator. Delete it, or give the Shop another name; to let the Shop have it, label it %s=%s.",
+				taken.Kind, taken.Name, builders.LabelManagedBy, builders.ManagedBy)}
+		}
+		return &verdict{condition, stalled, shopv1.ReasonRefused, fmt.Sprintf(
+			"The API server refuses: %v. It is tried again until the cause is mended.", failure.err)}
+	}
+	return nil
+}
+
+// conditionOf is the condition that a child's failure is told in.
+func conditionOf(shop *shopv1.Shop, child key) string {
+	switch {
+	case child.kind == "Job":
+		return shopv1.ConditionMigrated
+	case child.kind == "Ingress" || child.kind == "HTTPRoute":
+		return shopv1.ConditionIngressReady
+	case child.name == builders.DatabaseName(shop), child.name == builders.DataClaimName(builders.DatabaseName(shop)):
+		return shopv1.ConditionDatabaseReady
+	case child.name == builders.RedisName(shop), child.name == builders.DataClaimName(builders.RedisName(shop)):
+		return shopv1.ConditionRedisReady
+	case child.name == builders.NotificationsName(shop):
+		return shopv1.ConditionNotificationsReady
+	default:
+		return shopv1.ConditionAPIReady
+	}
+}
+
+func judgeData(shop *shopv1.Shop, observed *observation, condition, what, name string) verdict {
+	set := find[*appsv1.StatefulSet](observed.children, "StatefulSet", name)
+	describe := fmt.Sprintf("kubectl -n %s describe pod %s-0", shop.Namespace, name)
+	switch {
+	case set == nil:
+		return verdict{condition, progressing, shopv1.ReasonStarting, what + " is about to be set up."}
+	case set.DeletionTimestamp != nil:
+		return terminating(condition, "StatefulSet", name)
+	case set.Status.ObservedGeneration < set.Generation,
+		set.Status.UpdateRevision != set.Status.CurrentRevision && set.Status.UpdatedReplicas < 1:
+		return verdict{condition, progressing, shopv1.ReasonRollingOut, what + " restarts with a changed configuration."}
+	case set.Status.ReadyReplicas > 0:
+		return verdict{condition, ready, shopv1.ReasonAvailable, what + " accepts connections."}
+	case shop.Status.Version == "":
+		return verdict{condition, progressing, shopv1.ReasonStarting, fmt.Sprintf("%s starts for the first time. If that takes long: %s", what, describe)}
+	default:
+		return verdict{condition, progressing, shopv1.ReasonDegraded, fmt.Sprintf("The pod of %s is not ready. To see why: %s", what, describe)}
+	}
+}
+
+func judgeMigration(shop *shopv1.Shop, observed *observation, plan *plan) verdict {
+	m := plan.migration
+	judgement := func(state state, format string, arguments ...any) verdict {
+		return verdict{shopv1.ConditionMigrated, state, m.reason, fmt.Sprintf(format, arguments...)}
+	}
+	version := m.release.Version
+	switch m.reason {
+	case shopv1.ReasonMigrated:
+		return judgement(ready, "The database has the schema of version %s.", version)
+	case shopv1.ReasonMigrationFailed:
+		return judgement(stalled, "Job %s of version %s failed: %s\n%sTo try again, mend the cause and delete the Job (kubectl -n %s delete job %s), or set another version or image.",
+			m.job.Name, version, failureText(m, observed.migrationPods), goesOn(plan), shop.Namespace, m.job.Name)
+	case shopv1.ReasonWaitingForOtherMigration:
+		return judgement(progressing, "The migration to version %s starts when Job %s has ended. To follow it: kubectl -n %s logs job/%s",
+			version, m.job.Name, shop.Namespace, m.job.Name)
+	case shopv1.ReasonMigrationRunning:
+		return judgement(progressing, "The database is being brought to the schema of version %s. To follow it: kubectl -n %s logs -l %s --tail=-1",
+			version, shop.Namespace, builders.Selector(shop, builders.ComponentMigration))
+	default:
+		return judgement(progressing, "The migration to version %s starts when PostgreSQL accepts connections.", version)
+	}
+}
+
+// failureText is the end of a failed Job's log or, when no pod of it ever ran,
+// what the Job itself says.
+func failureText(m migration, pods []corev1.Pod) string {
+	if words := strings.TrimSpace(lastWords(m.job, pods)); words != "" {
+		return words
+	}
+	for _, condition := range m.job.Status.Conditions {
+		if condition.Status == corev1.ConditionTrue && condition.Message != "" {
+			return condition.Message
+		}
+	}
+	return "it left no word."
+}
+
+// goesOn says which version serves while another one does not get through.
+func goesOn(plan *plan) string {
+	if plan.release.Version == "" {
+		return ""
+	}
+	return fmt.Sprintf("Version %s goes on serving. ", plan.release.Version)
+}
+
+func judgeServer(shop *shopv1.Shop, observed *observation, plan *plan, condition, name string, component builders.Component) verdict {
+	deployment := find[*appsv1.Deployment](observed.children, "Deployment", name)
+	if missing := missingOf(observed, component); len(missing) > 0 && !isRolledOut(deployment) {
+		return verdict{condition, stalled, shopv1.ReasonSecretMissing, strings.Join(missing, " ")}
+	}
+	switch {
+	case deployment == nil && plan.release.Version == "":
+		return verdict{condition, progressing, shopv1.ReasonWaitingForMigration, "Pods start when the database has the schema of their version; see the condition Migrated."}
+	case deployment == nil:
+		return verdict{condition, progressing, shopv1.ReasonStarting, fmt.Sprintf("Deployment %s is about to be made.", name)}
+	case deployment.DeletionTimestamp != nil:
+		return terminating(condition, "Deployment", name)
+	}
+
+	counts := fmt.Sprintf("%d of %d pods of version %s are available.", deployment.Status.AvailableReplicas, desired(deployment), plan.release.Version)
+	look := fmt.Sprintf("%s To see why: kubectl -n %s describe pods -l %s", counts, shop.Namespace, builders.Selector(shop, component))
+	progress := deploymentCondition(deployment, appsv1.DeploymentProgressing)
+	switch {
+	case isRolledOut(deployment):
+		return verdict{condition, ready, shopv1.ReasonAvailable, counts}
+	case progress.Status == corev1.ConditionFalse && isObserved(deployment):
+		return verdict{condition, stalled, shopv1.ReasonRolloutStuck, "The rollout makes no progress: " + look}
+	case progress.Reason == "NewReplicaSetAvailable" && isObserved(deployment) && isUpdated(deployment):
+		return verdict{condition, progressing, shopv1.ReasonDegraded, look}
+	default:
+		return verdict{condition, progressing, shopv1.ReasonRollingOut, counts}
+	}
+}
+
+// missingOf says which Secrets of others the pods of a component wait for.
+func missingOf(observed *observation, component builders.Component) []string {
+	var missing []string
+	for _, foreign := range observed.missing {
+		if slices.Contains(foreign.Users, component) {
+			missing = append(missing, fmt.Sprintf("%s asks for key %q of Secret %s, and there is none: make it, or correct the reference.",
+				foreign.Field, foreign.Ref.Key, foreign.Ref.Name))
+		}
+	}
+	return missing
+}
+
+func judgeIngress(shop *shopv1.Shop, observed *observation) verdict {
+	if !wantsGateway(shop) {
+		return judgeIngressObject(shop, observed)
+	}
+	if !observed.gatewayAPI {
+		return verdict{shopv1.ConditionIngressReady, stalled, shopv1.ReasonGatewayAPIMissing,
+			"spec.ingress.gateway needs the kind HTTPRoute of gateway.networking.k8s.io/v1, and the cluster has none: install the Gateway API and a controller of it, or use spec.ingress.ingress."}
+	}
+	for _, name := range []string{builders.APIName(shop), builders.NotificationsName(shop)} {
+		route := find[*gatewayv1.HTTPRoute](observed.children, "HTTPRoute", name)
+		if verdict, ok := judgeRoute(shop, name, route); !ok {
+			return verdict
+		}
+	}
+	return verdict{shopv1.ConditionIngressReady, ready, shopv1.ReasonAvailable, "The Gateways accept the HTTPRoutes."}
+}
+
+func judgeIngressObject(shop *shopv1.Shop, observed *observation) verdict {
+	name := builders.IngressName(shop)
+	ingress := find[*networkingv1.Ingress](observed.children, "Ingress", name)
+	switch {
+	case ingress != nil && ingress.DeletionTimestamp != nil:
+		return terminating(shopv1.ConditionIngressReady, "Ingress", name)
+	case ingress != nil && len(ingress.Status.LoadBalancer.Ingress) > 0:
+		return verdict{shopv1.ConditionIngressReady, ready, shopv1.ReasonAvailable, "The Ingress has an address."}
+	default:
+		return verdict{shopv1.ConditionIngressReady, progressing, shopv1.ReasonWaitingForAddress, fmt.Sprintf(
+			"Ingress %s has no address yet: an ingress controller gives it one. If none does, see that spec.ingress.ingress.className is one of those of: kubectl get ingressclasses", name)}
+	}
+}
+
+// judgeRoute says whether every Gateway that an HTTPRoute names has taken it.
+func judgeRoute(shop *shopv1.Shop, name string, route *gatewayv1.HTTPRoute) (verdict, bool) {
+	waiting := verdict{shopv1.ConditionIngressReady, progressing, shopv1.ReasonWaitingForGateway, fmt.Sprintf(
+		"No answer yet to HTTPRoute %s from every Gateway of spec.ingress.gateway.parentRefs. If none comes, see that they exist: kubectl get gateways -A", name)}
+	if route == nil || len(route.Status.Parents) < len(shop.Spec.Ingress.Gateway.ParentRefs) {
+		return waiting, false
+	}
+	for _, parent := range route.Status.Parents {
+		for _, kind := range []gatewayv1.RouteConditionType{gatewayv1.RouteConditionAccepted, gatewayv1.RouteConditionResolvedRefs} {
+			condition := meta.FindStatusCondition(parent.Conditions, string(kind))
+			if condition == nil || condition.ObservedGeneration < route.Generation {
+				return waiting, false
+			}
+			if condition.Status != "True" {
+				return verdict{shopv1.ConditionIngressReady, stalled, shopv1.ReasonRouteNotAccepted, fmt.Sprintf(
+					"Gateway %s says of HTTPRoute %s: %s: %s", parent.ParentRef.Name, name, condition.Reason, condition.Message)}, false
+			}
+		}
+	}
+	return verdict{}, true
+}
+
+func terminating(condition, kind, name string) verdict {
+	return verdict{condition, progressing, shopv1.ReasonTerminating, fmt.Sprintf("%s %s is being deleted, and is made anew when it is gone.", kind, name)}
+}
+
+// isRolledOut reports whether every pod of a Deployment is of its newest
+// template and available, and none is left of an older one.
+func isRolledOut(deployment *appsv1.Deployment) bool {
+	return deployment != nil && isObserved(deployment) && isUpdated(deployment) &&
+		deployment.Status.AvailableReplicas >= desired(deployment)
+}
+
+func isObserved(deployment *appsv1.Deployment) bool {
+	return deployment.Status.ObservedGeneration >= deployment.Generation
+}
+
+func isUpdated(deployment *appsv1.Deployment) bool {
+	return deployment.Status.UpdatedReplicas >= desired(deployment) && deployment.Status.Replicas == deployment.Status.UpdatedReplicas
+}
+
+func desired(deployment *appsv1.Deployment) int32 {
+	if deployment.Spec.Replicas == nil {
+		return 1 // the API server's default
+	}
+	return *deployment.Spec.Replicas
+}
+
+func deploymentCondition(deployment *appsv1.Deployment, kind appsv1.DeploymentConditionType) appsv1.DeploymentCondition {
+	for _, condition := range deployment.Status.Conditions {
+		if condition.Type == kind {
+			return condition
+		}
+	}
+	return appsv1.DeploymentCondition{}
+}
