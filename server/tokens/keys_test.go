@@ -23,19 +23,19 @@ func TestParseKeys(t *testing.T) {
 }
 
 func TestParseKeysSaysWhatIsWrong(t *testing.T) {
-	for text, want := range map[string]string{
-		"":                                  "signing key 1: want an id, a colon and a secret",
-		secretA:                             "signing key 1: want an id, a colon and a secret",
-		"a:" + secretA + ",":                "signing key 2: want an id, a colon and a secret",
-		":" + secretA:                       "signing key 1: want an id of at most 64",
-		"a key:" + secretA:                  "signing key 1: want an id of at most 64",
-		"a:hush":                            "signing key 1: its secret has 4 bytes, want at least 32",
-		"a:" + secretA + ",b:" + "x":        "signing key 2: its secret has 1 bytes, want at least 32",
-		"a:" + secretA + ",a:" + secretB:    "signing key 2: it has the id of key 1",
-		strings.Repeat("k", 65) + ":" + "x": "signing key 1: want an id of at most 64",
+	for _, test := range []struct{ text, want string }{
+		{"", "signing key 1: want an id, a colon and a secret"},
+		{secretA, "signing key 1: want an id, a colon and a secret"},
+		{"a:" + secretA + ",", "signing key 2: want an id, a colon and a secret"},
+		{":" + secretA, "signing key 1: want an id of at most 64"},
+		{"a key:" + secretA, "signing key 1: want an id of at most 64"},
+		{strings.Repeat("k", 65) + ":x", "signing key 1: want an id of at most 64"},
+		{"a:hush", "signing key 1: its secret has 4 bytes, want at least 32"},
+		{"a:" + secretA + ",b:x", "signing key 2: its secret has 1 bytes, want at least 32"},
+		{"a:" + secretA + ",a:" + secretB, "signing key 2: it has the id of key 1"},
 	} {
-		if _, err := ParseKeys(text); err == nil || !strings.Contains(err.Error(), want) {
-			t.Errorf("%q: got %v, want %s", text, err, want)
+		if _, err := ParseKeys(test.text); err == nil || !strings.Contains(err.Error(), test.want) {
+			t.Errorf("%q: got %v, want %s", test.text, err, test.want)
 		}
 	}
 }

@@ -1,0 +1,115 @@
+package accounts
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/subtle"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"runtime"
+	"strings"
+
+	"golang.org/x/crypto/argon2"
+)
+
+const (
+	saltLength = 16 // bytes, RFC 9106, 3.1
+	hashLength = 32 // bytes, RFC 9106, 4
+)
+
+// cost is what one hash takes.
+type cost struct {
+	memory  uint32 // KiB
+	passes  uint32
+	threads uint8
+}
+
+// owaspCost is the OWASP Password Storage Cheat Sheet's choice for argon2id: 19 MiB, two passes, one thread.
+var owaspCost = cost{memory: 19 << 10, passes: 2, threads: 1}
+
+// hasher makes and checks argon2id hashes, few enough at once that they starve nothing else.
+type hasher struct {
+	cost   cost
+	slots  chan struct{}                                                                           // one element for each hash under way
+	decoy  string                                                                                  // a hash like a user's, of no password
+	derive func(password, salt []byte, passes, memory uint32, threads uint8, length uint32) []byte // argon2.IDKey
+}
+
+// newHasher makes a hasher that uses half of the processors at most.
+func newHasher(cost cost) *hasher {
+	return &hasher{
+		cost:   cost,
+		slots:  make(chan struct{}, max(1, runtime.GOMAXPROCS(0)/2)),
+		decoy:  encodeHash(cost, randomBytes(saltLength), randomBytes(hashLength)),
+		derive: argon2.IDKey,
+	}
+}
+
+// hash returns the hash of a password as a PHC string, with a salt of its own.
+func (h *hasher) hash(ctx context.Context, password string) (string, error) {
+	salt := randomBytes(saltLength)
+	key, err := h.key(ctx, h.cost, password, salt)
+	if err != nil {
+		return "", err
+	}
+	return encodeHash(h.cost, salt, key), nil
+}
+
+// matches reports whether a hash is that of a password.
+func (h *hasher) matches(ctx context.Context, encoded, password string) (bool, error) {
+	cost, salt, want, err := decodeHash(encoded)
+	if err != nil {
+		return false, err
+	}
+	key, err := h.key(ctx, cost, password, salt)
+	if err != nil {
+		return false, err
+	}
+	return subtle.ConstantTimeCompare(key, want) == 1, nil
+}
+
+// key derives a key when a slot is free, or fails when the context ends before.
+func (h *hasher) key(ctx context.Context, cost cost, password string, salt []byte) ([]byte, error) {
+	select {
+	case h.slots <- struct{}{}:
+		defer func() { <-h.slots }()
+	case <-ctx.Done():
+		return nil, fmt.Errorf("wait to hash a password: %w", ctx.Err())
+	}
+	return h.derive([]byte(password), salt, cost.passes, cost.memory, cost.threads, hashLength), nil
+}
+
+func randomBytes(n int) []byte {
+	bytes := make([]byte, n)
+	_, _ = rand.Read(bytes) // never fails, says crypto/rand
+	return bytes
+}
+
+const hashFormat = "$argon2id$v=%d$m=%d,t=%d,p=%d$"
+
+// encodeHash writes a hash in the PHC string format.
+func encodeHash(cost cost, salt, key []byte) string {
+	return fmt.Sprintf(hashFormat, argon2.Version, cost.memory, cost.passes, cost.threads) +
+		base64.RawStdEncoding.EncodeToString(salt) + "$" + base64.RawStdEncoding.EncodeToString(key)
+}
+
+var errBadHash = errors.New("a stored password hash is not an argon2id PHC string")
+
+// decodeHash reads what encodeHash wrote, whatever the cost was then.
+func decodeHash(encoded string) (cost cost, salt, key []byte, err error) {
+	parts := strings.Split(encoded, "$")
+	if len(parts) != 6 {
+		return cost, nil, nil, errBadHash
+	}
+	var version int
+	parameters := strings.Join(parts[:4], "$") + "$"
+	_, scanErr := fmt.Sscanf(parameters, hashFormat, &version, &cost.memory, &cost.passes, &cost.threads)
+	salt, saltErr := base64.RawStdEncoding.DecodeString(parts[4])
+	key, keyErr := base64.RawStdEncoding.DecodeString(parts[5])
+	if errors.Join(scanErr, saltErr, keyErr) != nil || version != argon2.Version ||
+		cost.passes == 0 || cost.threads == 0 || len(key) != hashLength {
+		return cost, nil, nil, errBadHash
+	}
+	return cost, salt, key, nil
+}
