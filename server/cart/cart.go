@@ -1,0 +1,83 @@
+// Package cart is what each customer means to buy: one cart a user, one line a product, never more of it than
+// is in stock when it is put in.
+package cart
+
+import (
+	"cmp"
+	"context"
+	"net/http"
+	"slices"
+
+	"gorm.io/gorm"
+
+	"github.com/shopkeeper-dev/shopkeeper/server/catalog"
+	"github.com/shopkeeper-dev/shopkeeper/server/database"
+	"github.com/shopkeeper-dev/shopkeeper/server/httpapi"
+)
+
+// Cart answers the requests about carts, and hands a cart over to an order.
+type Cart struct {
+	db      *database.DB
+	catalog *catalog.Catalog
+}
+
+// New makes the carts kept in db of products in the catalogue.
+func New(db *database.DB, products *catalog.Catalog) *Cart { return &Cart{db: db, catalog: products} }
+
+// CheckOut empties a user's cart in the caller's transaction and returns what was in it in ascending order of
+// product id, the order in which stock is taken. The cart stays locked until the transaction ends, so that a
+// second order of the same cart finds it empty, and what is put in meanwhile stays for the next.
+func (s *Cart) CheckOut(tx *gorm.DB, userID int64) ([]Line, error) {
+	id, ok, err := lockCart(tx, userID)
+	if err != nil || !ok {
+		return nil, err
+	}
+	lines, err := emptyCart(tx, id)
+	slices.SortFunc(lines, func(a, b Line) int { return cmp.Compare(a.ProductID, b.ProductID) })
+	return lines, err
+}
+
+// add puts more of a product into a user's cart.
+func (s *Cart) add(ctx context.Context, userID, productID, quantity int64) (item, error) {
+	tx := s.db.WithContext(ctx)
+	product, ok, err := s.catalog.Find(tx, productID)
+	if err != nil {
+		return item{}, err
+	}
+	if !ok {
+		return item{}, &httpapi.Error{Status: http.StatusNotFound, Message: "Product not found"}
+	}
+	cartID, err := findCart(tx, userID)
+	if err != nil {
+		return item{}, err
+	}
+	grown, ok, err := growItem(tx, cartID, productID, quantity)
+	if err != nil {
+		return item{}, err
+	}
+	if !ok {
+		return item{}, httpapi.BadRequest("Insufficient stock")
+	}
+	grown.Product = product
+	return grown.priced(), nil
+}
+
+// unchanged is the quantity of a PATCH that sends none.
+const unchanged = 0
+
+// change sets the quantity of an item of a user's cart and returns the item.
+func (s *Cart) change(ctx context.Context, userID, itemID, quantity int64) (item, error) {
+	tx := s.db.WithContext(ctx)
+	enough := true
+	if quantity != unchanged {
+		var err error
+		if enough, err = setQuantity(tx, userID, itemID, quantity); err != nil {
+			return item{}, err
+		}
+	}
+	found, err := readItem(tx, userID, itemID)
+	if err == nil && !enough {
+		return item{}, httpapi.BadRequest("Insufficient stock")
+	}
+	return found, err
+}

@@ -1,0 +1,13 @@
+// Package catalog is what the shop sells: products in categories, searched by customers, written by staff,
+// their stock taken by orders.
+package catalog
+
+import "github.com/shopkeeper-dev/shopkeeper/server/database"
+
+// Catalog answers the requests about products and categories, and moves stock for orders.
+type Catalog struct {
+	db *database.DB
+}
+
+// New makes the catalogue kept in db.
+func New(db *database.DB) *Catalog { return &Catalog{db: db} }
