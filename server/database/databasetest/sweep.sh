@@ -1,3 +1,4 @@
+# shellcheck shell=sh
 # Ends the servers of a test process once that has ended, however it did, and removes their folders.
 # $1 is the scratch folder; each server has left its process id in $1/*/pid. Standard input is a pipe
 # whose other end the test process holds.

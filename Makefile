@@ -1,0 +1,91 @@
+# Shopkeeper's commands; `make` lists them. A machine needs Go and, but for `make run` and `make build`,
+# to be a Debian with root: everything else is installed or built at the first use, and kept.
+
+VERSION := 0.1.0
+export VERSION
+
+SHELL := bash
+.SHELLFLAGS := -eu -o pipefail -c
+
+# Where the local cluster and what it is built of are kept.
+export SHOPKEEPER_HOME ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/shopkeeper
+# The API server and etcd that `control-plane` builds for tests, and kubectl beside them.
+export KUBEBUILDER_ASSETS := $(SHOPKEEPER_HOME)/bin
+# Not on command lines, so that all builds share one cache.
+export GOFLAGS := -trimpath -buildvcs=false
+
+LDFLAGS := -s -w -X main.version=$(VERSION)
+TOOL := CGO_ENABLED=0 go tool -modfile=hack/tools/go.mod
+
+.PHONY: help
+help: ## List these commands
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: run
+run: ## Run a shop right here, with no setting at all
+	go run -ldflags "-X main.version=$(VERSION)" ./server
+
+.PHONY: up
+up: ## Start a local cluster with a shop in it (or install into the one of KUBECONFIG)
+	hack/cluster/up
+
+.PHONY: down
+down: ## Stop the local cluster and leave nothing of it behind
+	hack/cluster/down
+
+.PHONY: test
+test: control-plane ## Run all tests, on real databases and a real API server
+	hack/setup gcc libc6-dev postgresql redis-server
+	CGO_ENABLED=1 go test -race -timeout 20m $(TESTFLAGS) ./...
+
+.PHONY: e2e
+e2e: ## Run the end-to-end tests on the cluster of `make up`
+	KUBECONFIG=$${KUBECONFIG:-$$SHOPKEEPER_HOME/kubeconfig} go test -tags e2e -count=1 -timeout 30m -v ./hack/e2e/...
+
+.PHONY: bench
+bench: ## Measure the speeds that the documentation promises
+	go run ./hack/bench
+
+.PHONY: lint
+lint: lint-go lint-generated lint-manifests lint-scripts ## Check code, generated files, manifests and scripts
+
+.PHONY: lint-go
+lint-go:
+	$(TOOL) golangci-lint run
+
+.PHONY: lint-generated
+lint-generated:
+	hack/ci/generated
+
+.PHONY: lint-manifests
+lint-manifests: control-plane
+	$(TOOL) helm lint --strict --quiet charts/shopkeeper
+	{ \
+	  $(TOOL) helm template shopkeeper charts/shopkeeper --namespace shopkeeper-chart --include-crds; \
+	  for overlay in config/*/kustomization.yaml; do \
+	    echo ---; \
+	    $$KUBEBUILDER_ASSETS/kubectl kustomize "$$(dirname "$$overlay")"; \
+	  done; \
+	} | go run ./hack/ci/manifests
+
+.PHONY: lint-scripts
+lint-scripts:
+	hack/setup shellcheck
+	git ls-files -co --exclude-standard | xargs awk 'FNR == 1 && /^#!.*sh$$|^# shellcheck shell=/ {print FILENAME}' | xargs shellcheck
+
+.PHONY: generate
+generate: ## Make again what follows from the sources
+	hack/generate
+
+.PHONY: build
+build: ## Build both programs into dist/
+	CGO_ENABLED=0 go build -ldflags "$(LDFLAGS)" -o dist/shopkeeper-server ./server
+	CGO_ENABLED=0 go build -ldflags "$(LDFLAGS)" -o dist/shopkeeper-operator ./controllers
+
+.PHONY: image-check
+image-check: ## Build the Dockerfile's images without Docker, and look into them
+	hack/dockerfile-check
+
+.PHONY: control-plane
+control-plane:
+	hack/cluster/build control-plane
