@@ -1,0 +1,179 @@
+// Package orders is what customers bought: a cart becomes an order in one transaction, which staff then move
+// from status to status. Every step is recorded and told to the customer.
+package orders
+
+import (
+	"context"
+	"fmt"
+
+	"gorm.io/gorm"
+
+	"github.com/shopkeeper-dev/shopkeeper/server/cart"
+	"github.com/shopkeeper-dev/shopkeeper/server/catalog"
+	"github.com/shopkeeper-dev/shopkeeper/server/database"
+	"github.com/shopkeeper-dev/shopkeeper/server/httpapi"
+	"github.com/shopkeeper-dev/shopkeeper/server/money"
+	"github.com/shopkeeper-dev/shopkeeper/server/outbox"
+)
+
+// Orders answers the requests about orders.
+type Orders struct {
+	db        *database.DB
+	catalog   *catalog.Catalog
+	cart      *cart.Cart
+	publisher outbox.Publisher
+}
+
+// New makes the orders kept in db. They take their stock from the catalogue, their items from carts, and tell
+// customers through the publisher.
+func New(db *database.DB, products *catalog.Catalog, carts *cart.Cart, publisher outbox.Publisher) *Orders {
+	return &Orders{db: db, catalog: products, cart: carts, publisher: publisher}
+}
+
+// create makes an order of what is in its user's cart. All of it happens or nothing.
+func (s *Orders) create(ctx context.Context, wanted order) (view orderView, err error) {
+	var event outbox.Event
+	err = s.db.InTx(ctx, func(tx *gorm.DB) error {
+		o := wanted
+		items, err := s.sell(tx, o.UserID)
+		if err != nil {
+			return err
+		}
+		if o.TotalCents, err = totalOf(items); err != nil {
+			return err
+		}
+		o.Status, o.CreatedAt = pending, database.Now()
+		o.UpdatedAt = o.CreatedAt
+		history, err := insertOrder(tx, &o, items)
+		if err != nil {
+			return err
+		}
+		view = viewOf(o, items, history)
+		event, err = outbox.Record(tx, o.UserID, orderNotification{
+			Type: "order_notification", OrderID: o.ID, Message: "Order created successfully",
+		})
+		return err
+	})
+	if err != nil {
+		return orderView{}, err
+	}
+	s.publisher.Publish(ctx, event)
+	return view, nil
+}
+
+// sell takes what is in a user's cart out of it and out of stock, at the prices of this moment.
+func (s *Orders) sell(tx *gorm.DB, userID int64) ([]orderItem, error) {
+	lines, err := s.cart.CheckOut(tx, userID)
+	if err != nil {
+		return nil, err
+	}
+	items := make([]orderItem, 0, len(lines))
+	for _, line := range lines {
+		product, ok, err := s.catalog.TakeStock(tx, line.ProductID, line.Quantity)
+		if err != nil {
+			return nil, err
+		}
+		if ok {
+			items = append(items, orderItem{
+				ProductID: product.ID, ProductName: product.Name, CategoryName: product.CategoryName,
+				PriceCents: product.Price, Quantity: line.Quantity,
+			})
+			continue
+		}
+		short, onSale, err := s.catalog.Find(tx, line.ProductID)
+		if err != nil {
+			return nil, err
+		}
+		if onSale { // a product that is not has left the cart already, for its owner too
+			return nil, httpapi.BadRequest("Insufficient stock for " + short.Name)
+		}
+	}
+	if len(items) == 0 {
+		return nil, httpapi.BadRequest("Cart is empty")
+	}
+	return items, nil
+}
+
+func totalOf(items []orderItem) (money.Amount, error) {
+	var total money.Total
+	for _, i := range items {
+		total = total.Plus(i.PriceCents, i.Quantity)
+	}
+	sum, ok := total.Amount()
+	if !ok {
+		return 0, httpapi.BadRequest("The order's total is too large")
+	}
+	return sum, nil
+}
+
+// move takes an order that the caller may see to another status and returns it as it is then.
+func (s *Orders) move(ctx context.Context, caller httpapi.Caller, id int64, status string) (orderView, error) {
+	db := s.db.WithContext(ctx)
+	o, err := findOrder(db, caller, id)
+	if err != nil {
+		return orderView{}, err
+	}
+	if !mayFollow(o.Status, status) {
+		return orderView{}, httpapi.Invalid("status", fmt.Sprintf("Cannot change the status from %s to %s.", o.Status, status))
+	}
+	var event outbox.Event
+	err = s.db.InTx(ctx, func(tx *gorm.DB) error {
+		event, err = s.step(tx, o, orderStep{OrderID: o.ID, Status: status, At: database.Now(), ByUser: caller.UserID})
+		return err
+	})
+	if err != nil {
+		return orderView{}, err
+	}
+	s.publisher.Publish(ctx, event)
+	return s.view(ctx, caller, id)
+}
+
+// step records one step of an order, with all that it brings about.
+func (s *Orders) step(tx *gorm.DB, o order, step orderStep) (outbox.Event, error) {
+	ok, err := updateStatus(tx, o, step)
+	if err != nil {
+		return outbox.Event{}, err
+	}
+	if !ok {
+		return outbox.Event{}, httpapi.Invalid("status", "The status was changed by another request just now.")
+	}
+	if err := insertStep(tx, step); err != nil {
+		return outbox.Event{}, err
+	}
+	if step.Status == cancelled {
+		if err := s.returnStock(tx, o); err != nil {
+			return outbox.Event{}, err
+		}
+	}
+	return outbox.Record(tx, o.UserID, orderStatusUpdate{
+		Type: "order_status_update", OrderID: o.ID, OldStatus: o.Status, NewStatus: step.Status,
+		Message: fmt.Sprintf("Order #%d status updated from %s to %s", o.ID, o.Status, step.Status),
+	})
+}
+
+func (s *Orders) returnStock(tx *gorm.DB, o order) error {
+	items, err := itemsOf(tx, o.ID)
+	if err != nil {
+		return err
+	}
+	for _, i := range items {
+		if err := s.catalog.ReturnStock(tx, i.ProductID, i.Quantity); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// view returns an order that the caller may see.
+func (s *Orders) view(ctx context.Context, caller httpapi.Caller, id int64) (orderView, error) {
+	db := s.db.WithContext(ctx)
+	o, err := findOrder(db, caller, id)
+	if err != nil {
+		return orderView{}, err
+	}
+	views, err := completed(db, []order{o})
+	if err != nil {
+		return orderView{}, err
+	}
+	return views[0], nil
+}
