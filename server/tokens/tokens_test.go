@@ -126,6 +126,7 @@ func TestVerify(t *testing.T) {
 		"no token at all":          {"a.b.c", false},
 		"a fourth part":            {sign(good()) + ".x", false},
 		"a line break":             {sign(good()) + "\n", false},
+		"another spelling":         {respell(sign(good())), false},
 		"too long":                 {sign(with("padding", strings.Repeat("x", maxLength))), false},
 		"not signed":               {forge(t, jwt.SigningMethodNone, jwt.UnsafeAllowNoneSignatureType, "a", good()), false},
 		"another algorithm":        {forge(t, jwt.SigningMethodHS512, []byte(secretA), "a", good()), false},
@@ -163,6 +164,23 @@ func TestVerify(t *testing.T) {
 	}
 	if claims, err := issuer.Verify(sign(refresh), Access, Refresh); err != nil || claims.Family != "f" {
 		t.Errorf("a refresh token where both kinds are good: family %q, %v", claims.Family, err)
+	}
+}
+
+// respell sets a bit in a token's last letter that stands for nothing.
+func respell(token string) string {
+	const letters = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
+	last := len(token) - 1
+	return token[:last] + string(letters[strings.IndexByte(letters, token[last])+1])
+}
+
+func TestKeyIsGoodForItsAlgorithmAlone(t *testing.T) {
+	keys := Keys{newKey("a", secretA)}
+	for method, want := range map[jwt.SigningMethod]bool{jwt.SigningMethodHS256: true, jwt.SigningMethodHS384: false} {
+		_, err := keys.verifier(&jwt.Token{Method: method, Header: map[string]any{"kid": "a"}})
+		if got := err == nil; got != want {
+			t.Errorf("%s: %v", method.Alg(), err)
+		}
 	}
 }
 
