@@ -1,0 +1,135 @@
+package notifications
+
+import (
+	"encoding/base64"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/gofiber/contrib/websocket"
+	"github.com/gofiber/fiber/v2"
+
+	"github.com/shopkeeper-dev/shopkeeper/server/httpapi"
+)
+
+// bearer is the subprotocol whose successor in the client's list is the access token. A browser can send
+// no other header, and unlike a query it stays out of the logs of proxies.
+const bearer = "bearer"
+
+// admissionKey is where a handshake leaves its outcome for the socket: the library keeps strings alone.
+const admissionKey = "notifications.admission"
+
+// admission is what a handshake found out.
+type admission struct {
+	userID  int64
+	cursor  int64     // the user's newest event at that time
+	expires time.Time // of the token; zero when that is not known
+}
+
+// Handler answers GET /ws/notifications/{user_id}/. Whoever is refused is refused before the upgrade, with
+// a status and a body like any other request's.
+func (h *Hub) Handler(c *fiber.Ctx) error {
+	userID, err := httpapi.PathID(c, "user_id")
+	if err != nil {
+		return err
+	}
+	if err := checkUpgrade(c); err != nil {
+		return err
+	}
+	if !h.originAllowed(c) {
+		return &httpapi.Error{Status: http.StatusForbidden, Message: "Origin not allowed."}
+	}
+	if h.draining.Load() {
+		return httpapi.Unavailable()
+	}
+	admitted, err := h.admit(c, userID)
+	if err != nil {
+		return err
+	}
+	c.Locals(admissionKey, admitted)
+	return h.upgrade(c)
+}
+
+// admit lets users watch themselves, and staff anyone.
+func (h *Hub) admit(c *fiber.Ctx, userID int64) (admission, error) {
+	token, sent := tokenOf(c)
+	if !sent {
+		return admission{}, httpapi.NoCredentials()
+	}
+	caller, err := h.authenticate(c.UserContext(), token)
+	if err != nil {
+		return admission{}, err
+	}
+	if caller.UserID != userID && !caller.Staff {
+		return admission{}, httpapi.Forbidden()
+	}
+	cursor, err := h.outbox.Last(c.UserContext(), userID)
+	if err != nil {
+		return admission{}, err
+	}
+	return admission{userID: userID, cursor: cursor, expires: caller.Expires}, nil
+}
+
+// checkUpgrade checks what RFC 6455 (4.2.1) wants of a handshake; the library would call every fault 426.
+func checkUpgrade(c *fiber.Ctx) error {
+	switch {
+	case c.Method() != http.MethodGet, !websocket.IsWebSocketUpgrade(c):
+		return upgradeRequired(fiber.HeaderUpgrade, "websocket")
+	case c.Get("Sec-WebSocket-Version") != "13":
+		return upgradeRequired("Sec-WebSocket-Version", "13")
+	}
+	if key, err := base64.StdEncoding.DecodeString(c.Get("Sec-WebSocket-Key")); err != nil || len(key) != 16 {
+		return httpapi.BadRequest("Sec-WebSocket-Key must be 16 bytes in base64.")
+	}
+	return nil
+}
+
+func upgradeRequired(header, value string) error {
+	return &httpapi.Error{
+		Status: http.StatusUpgradeRequired, Message: "This address speaks WebSocket, version 13.",
+		Header: map[string]string{header: value},
+	}
+}
+
+// originAllowed checks where the page comes from that opens the socket; only browsers say. Without a list
+// it must be the host that was asked, at whatever port: REST and notifications have one each.
+func (h *Hub) originAllowed(c *fiber.Ctx) bool {
+	origin := strings.ToLower(c.Get(fiber.HeaderOrigin))
+	switch {
+	case origin == "":
+		return true
+	case len(h.origins) > 0:
+		return slices.Contains(h.origins, origin) || slices.Contains(h.origins, "*")
+	}
+	page, err := url.Parse(origin)
+	asked := url.URL{Host: strings.ToLower(c.Hostname())}
+	return err == nil && page.Hostname() != "" && page.Hostname() == asked.Hostname()
+}
+
+// tokenOf returns a copy of the access token, from the first of the three places that has one.
+func tokenOf(c *fiber.Ctx) (token string, sent bool) {
+	if token, sent := httpapi.BearerToken(c); sent {
+		return token, true
+	}
+	if token, sent := protocolToken(c); sent {
+		return token, true
+	}
+	token = c.Query("token")
+	return strings.Clone(token), token != ""
+}
+
+func protocolToken(c *fiber.Ctx) (token string, sent bool) {
+	var offered []string
+	for _, line := range c.Request().Header.PeekAll("Sec-WebSocket-Protocol") {
+		for protocol := range strings.SplitSeq(string(line), ",") {
+			offered = append(offered, strings.TrimSpace(protocol))
+		}
+	}
+	at := slices.Index(offered, bearer) + 1
+	if at == 0 || at == len(offered) {
+		return "", false
+	}
+	return offered[at], true
+}

@@ -1,0 +1,165 @@
+// Package notifications delivers each user's events to that user's open WebSockets. A socket has a cursor,
+// the id of the last event it was given, and gets the events after it in their order: from Redis while they
+// come in order, from the database when one was missed.
+package notifications
+
+import (
+	"context"
+	"log/slog"
+	"math/rand/v2"
+	"runtime/debug"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/gofiber/contrib/websocket"
+	"github.com/gofiber/fiber/v2"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/shopkeeper-dev/shopkeeper/server/httpapi"
+	"github.com/shopkeeper-dev/shopkeeper/server/outbox"
+)
+
+// Options says where a hub gets what it delivers, and to whom.
+type Options struct {
+	Outbox         *outbox.Outbox
+	Authenticate   httpapi.Authenticator
+	AllowedOrigins []string // such as https://shop.example.com; "*" is any; empty: the request's own host
+	Log            *slog.Logger
+}
+
+// Hub holds the sockets that are open on this pod.
+type Hub struct {
+	outbox       *outbox.Outbox
+	authenticate httpapi.Authenticator
+	origins      []string
+	log          *slog.Logger
+	pace         pace
+	upgrade      fiber.Handler
+
+	sockets  registry
+	lagging  *userSet // those with a socket that needs events from the database
+	draining atomic.Bool
+}
+
+// New makes a hub. It answers handshakes at once; nothing is delivered until [Hub.Run].
+func New(options Options) *Hub {
+	h := &Hub{
+		outbox: options.Outbox, authenticate: options.Authenticate, log: options.Log,
+		pace: usualPace, lagging: newUserSet(),
+	}
+	for _, origin := range options.AllowedOrigins {
+		h.origins = append(h.origins, strings.ToLower(strings.TrimSuffix(origin, "/")))
+	}
+	h.upgrade = websocket.New(h.serve, websocket.Config{
+		Subprotocols:    []string{bearer},
+		ReadBufferSize:  readBuffer,
+		WriteBufferSize: writeBuffer,
+		WriteBufferPool: &writeBuffers,
+		RecoverHandler:  h.recoverPanic,
+	})
+	return h
+}
+
+// Open counts the open sockets.
+func (h *Hub) Open() int { return int(h.sockets.open.Load()) }
+
+// Run delivers events until ctx ends. The sockets stay open: see [Hub.Drain], which comes first.
+func (h *Hub) Run(ctx context.Context) error {
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return h.outbox.Listen(ctx, h.mistrustAll, h.deliver) })
+	group.Go(func() error { return h.catchUpAll(ctx) })
+	group.Go(func() error { return h.tendAll(ctx) })
+	return group.Wait()
+}
+
+// deliver hands a published event to the sockets of its user.
+func (h *Hub) deliver(event outbox.Event) {
+	lags := false
+	for _, s := range h.sockets.of(event.UserID) {
+		if s.deliver(event) {
+			lags = true
+		}
+	}
+	if lags {
+		h.lagging.add(event.UserID)
+	}
+}
+
+// mistrustAll makes every socket ask the database: something may have been published unheard.
+func (h *Hub) mistrustAll() {
+	for s := range h.sockets.all {
+		s.mistrust()
+		h.lagging.add(s.userID)
+	}
+}
+
+// tendAll pings sockets that are due and closes those whose token has ended.
+func (h *Hub) tendAll(ctx context.Context) error {
+	ticker := time.NewTicker(h.pace.tend)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case now := <-ticker.C:
+			for s := range h.sockets.all {
+				s.tend(now)
+			}
+		}
+	}
+}
+
+// serve is the life of one socket after its handshake.
+func (h *Hub) serve(wrapper *websocket.Conn) {
+	admitted, _ := wrapper.Locals(admissionKey).(admission)
+	s := newSocket(wrapper.Conn, admitted, h.pace, h.lagging.add) // the wrapper itself is reused afterwards
+	h.sockets.add(s)
+	defer s.end()
+	defer h.sockets.remove(s)
+	if h.draining.Load() {
+		s.close(websocket.CloseServiceRestart, restarting)
+	}
+	h.lagging.add(s.userID) // for what was recorded during the handshake
+	s.read()
+}
+
+// recoverPanic keeps a panic's text from the client, whom the library would tell.
+func (h *Hub) recoverPanic(wrapper *websocket.Conn) {
+	if cause := recover(); cause != nil {
+		h.log.Error("panic", "cause", cause, "stack", string(debug.Stack()))
+		message := websocket.FormatCloseMessage(websocket.CloseInternalServerErr, "")
+		_ = wrapper.WriteControl(websocket.CloseMessage, message, time.Now().Add(time.Second)) // it is lost anyway
+	}
+}
+
+// Drain refuses new sockets and closes those that are open, in no order, evenly spread over a time, so that
+// they do not come back to the other pods all at once. It returns when all are closed. When ctx ends it
+// drops the rest.
+func (h *Hub) Drain(ctx context.Context, over time.Duration) {
+	h.draining.Store(true)
+	var sockets []*socket
+	for s := range h.sockets.all {
+		sockets = append(sockets, s)
+	}
+	rand.Shuffle(len(sockets), func(i, j int) { sockets[i], sockets[j] = sockets[j], sockets[i] })
+	started := time.Now()
+	for i, s := range sockets {
+		due := started.Add(over * time.Duration(i) / time.Duration(len(sockets)))
+		select {
+		case <-ctx.Done():
+		case <-time.After(time.Until(due)):
+		}
+		s.close(websocket.CloseServiceRestart, restarting)
+	}
+	for h.Open() > 0 {
+		select {
+		case <-ctx.Done():
+			for s := range h.sockets.all {
+				s.cut()
+			}
+			return
+		case <-time.After(10 * time.Millisecond):
+		}
+	}
+}

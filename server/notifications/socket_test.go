@@ -1,0 +1,282 @@
+package notifications
+
+import (
+	"context"
+	"net"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/fasthttp/websocket"
+	contrib "github.com/gofiber/contrib/websocket"
+	"gorm.io/gorm"
+
+	"github.com/shopkeeper-dev/shopkeeper/server/outbox"
+	"github.com/shopkeeper-dev/shopkeeper/server/pubsub"
+)
+
+func TestSocketIsPingedAndStaysOpenWhileItAnswers(t *testing.T) {
+	t.Parallel()
+	p := startPod(t, migrated(t), pubsub.Embedded, hurried(func(pace *pace) {
+		pace.tend, pace.ping, pace.silence = 10*time.Millisecond, 100*time.Millisecond, 400*time.Millisecond
+	}))
+	answering, silent := p.dial(t, 7, "user-7"), p.dial(t, 8, "user-8")
+	pings := make(chan struct{}, 1000)
+	answer := answering.conn.PingHandler()
+	answering.conn.SetPingHandler(func(data string) error {
+		pings <- struct{}{}
+		return answer(data)
+	})
+	silent.conn.SetPingHandler(func(string) error { return nil })
+	go answering.read()
+	go silent.read()
+
+	select {
+	case <-silent.closed: // the silent one is dropped
+	case <-time.After(patience):
+		t.Fatal("a silent peer stays")
+	}
+	expectOpen(t, p, 1)
+	time.Sleep(time.Second)
+	answering.expectNothing(t)
+	if n := len(pings); n < 5 || n > 15 {
+		t.Errorf("%d pings in a second and a half, want about 12", n)
+	}
+}
+
+// A peer's own pings are signs of life too, and are answered.
+func TestPeersPingIsAnswered(t *testing.T) {
+	t.Parallel()
+	p := startPod(t, migrated(t), pubsub.Embedded)
+	c := p.dial(t, 7, "user-7")
+	answered := make(chan string, 1)
+	c.conn.SetPongHandler(func(data string) error {
+		answered <- data
+		return nil
+	})
+	go c.read()
+	if err := c.conn.WriteControl(websocket.PingMessage, []byte("hello"), time.Now().Add(patience)); err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case data := <-answered:
+		if data != "hello" {
+			t.Errorf("answered %q", data)
+		}
+	case <-time.After(patience):
+		t.Error("not answered")
+	}
+}
+
+func TestSocketClosesWhenItsTokenEnds(t *testing.T) {
+	t.Parallel()
+	p := startPod(t, migrated(t), pubsub.Embedded, hurried(func(pace *pace) { pace.tend = 10 * time.Millisecond }))
+	brief, lasting := p.connectAs(t, 7, "brief-7"), p.connect(t, 7)
+	began := time.Now()
+	brief.expectClose(t, 4401, "token expired")
+	if after := time.Since(began); after < 900*time.Millisecond {
+		t.Errorf("closed after %s, before the token's end", after)
+	}
+	lasting.expectNothing(t)
+	expectOpen(t, p, 1)
+}
+
+func TestWhatClientsMayNotSend(t *testing.T) {
+	t.Parallel()
+	p := startPod(t, migrated(t), pubsub.Embedded)
+	for name, test := range map[string]struct {
+		send   func(*client) error
+		code   int
+		reason string
+	}{
+		"too large": {code: websocket.CloseMessageTooBig, send: func(c *client) error {
+			return c.conn.WriteMessage(websocket.TextMessage, make([]byte, messageLimit+1))
+		}},
+		"too large in pieces": {code: websocket.CloseMessageTooBig, send: func(c *client) error {
+			writer, err := c.conn.NextWriter(websocket.TextMessage)
+			for err == nil {
+				_, err = writer.Write(make([]byte, 1<<10))
+			}
+			return err
+		}},
+		"far too large": {code: websocket.CloseMessageTooBig, send: func(c *client) error {
+			return c.conn.WriteMessage(websocket.BinaryMessage, make([]byte, lingerLimit/2))
+		}},
+		"claims to be enormous": {code: websocket.CloseMessageTooBig, send: func(c *client) error {
+			return c.sendRaw(0x81, 0xff, 0x7f, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 1, 2, 3, 4)
+		}},
+		"not masked": {code: websocket.CloseProtocolError, reason: "bad MASK", send: func(c *client) error {
+			return c.sendRaw(0x81, 0x01, 'a')
+		}},
+		"not a kind of frame": {code: websocket.CloseProtocolError, reason: "bad opcode 7", send: func(c *client) error {
+			return c.sendRaw(0x87, 0x80, 1, 2, 3, 4)
+		}},
+		"compressed": {code: websocket.CloseProtocolError, reason: "RSV1 set", send: func(c *client) error {
+			return c.sendRaw(0xc1, 0x80, 1, 2, 3, 4)
+		}},
+		"says goodbye": {code: websocket.CloseNormalClosure, send: func(c *client) error {
+			message := websocket.FormatCloseMessage(websocket.CloseNormalClosure, "bye")
+			return c.conn.WriteControl(websocket.CloseMessage, message, time.Now().Add(patience))
+		}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := p.connect(t, 7)
+			_ = test.send(c) // the close may come before all is sent
+			c.expectClose(t, test.code, test.reason)
+		})
+	}
+	expectOpen(t, p, 0)
+}
+
+func TestWhatClientsMaySendHasNoEffect(t *testing.T) {
+	t.Parallel()
+	p := startPod(t, migrated(t), pubsub.Embedded)
+	p.addUsers(t, 7)
+	c := p.connect(t, 7)
+	for _, message := range [][]byte{{}, []byte("{}"), make([]byte, messageLimit), []byte("\xff\xfe")} {
+		for _, kind := range []int{websocket.TextMessage, websocket.BinaryMessage} {
+			if err := c.conn.WriteMessage(kind, message); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	c.expectNothing(t)
+	p.notify(t, 7, numbered{User: 7, N: 1})
+	c.expect(t, upTo(7, 1)...)
+}
+
+func TestSlowReaderIsDroppedWithoutHoldingOthersUp(t *testing.T) {
+	t.Parallel()
+	p := startPod(t, migrated(t), pubsub.Embedded)
+	p.addUsers(t, 7)
+	slow, quick := p.dial(t, 7, "user-7"), p.connect(t, 7)
+	if err := slow.conn.NetConn().(*net.TCPConn).SetReadBuffer(4 << 10); err != nil {
+		t.Fatal(err)
+	}
+	frame := `"` + strings.Repeat("x", 8<<10) + `"`
+	event := p.commit(t, 7, strings.Trim(frame, `"`))
+	for closing := false; !closing; event.EventID++ {
+		for _, s := range p.hub.sockets.of(7) {
+			s.mu.Lock()
+			closing = closing || s.closing
+			s.mu.Unlock()
+		}
+		p.hub.deliver(event)
+		quick.expect(t, frame)
+	}
+	go slow.read()
+	for got := range slow.untilClosed(t) {
+		if got != frame {
+			t.Fatalf("the slow reader got %.20q…", got)
+		}
+	}
+	expectOpen(t, p, 1)
+}
+
+// A socket that misses more than its queue holds gets all of it, as fast as it reads.
+func TestCatchUpGoesAtTheReadersPace(t *testing.T) {
+	t.Parallel()
+	p := startPod(t, migrated(t), pubsub.Embedded)
+	p.addUsers(t, 7)
+	c := p.connect(t, 7)
+	const events = 3 * catchUpEvents / 2
+	err := p.db.InTx(t.Context(), func(tx *gorm.DB) error {
+		for n := range events {
+			if _, err := outbox.Record(tx, 7, numbered{User: 7, N: n + 1}); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.hub.mistrustAll()
+	c.expect(t, upTo(7, events)...)
+}
+
+func TestDrainSpreadsTheClosesAndWaitsForThem(t *testing.T) {
+	t.Parallel()
+	p := startPod(t, migrated(t), pubsub.Embedded)
+	const sockets, over = 20, time.Second
+	var clients []*client
+	for range sockets {
+		clients = append(clients, p.connect(t, 7))
+	}
+	expectOpen(t, p, sockets)
+	var ended []time.Duration
+	var mu sync.Mutex
+	var closes sync.WaitGroup
+	began := time.Now()
+	for _, c := range clients {
+		closes.Go(func() {
+			c.expectClose(t, websocket.CloseServiceRestart, "server restarting")
+			mu.Lock()
+			defer mu.Unlock()
+			ended = append(ended, time.Since(began))
+		})
+	}
+	p.hub.Drain(t.Context(), over)
+	if open := p.hub.Open(); open != 0 {
+		t.Errorf("%d sockets are open after the drain", open)
+	}
+	closes.Wait()
+	for tenth := range 10 { // two closes in each tenth of the time, give or take
+		if at := ended[2*tenth]; at < over*time.Duration(tenth)/10-50*time.Millisecond {
+			t.Errorf("%d of %d closes within %s", 2*tenth+1, sockets, at)
+		}
+	}
+}
+
+func TestDrainDropsWhoDoesNotAnswerWhenItsTimeIsUp(t *testing.T) {
+	t.Parallel()
+	p := startPod(t, migrated(t), pubsub.Embedded)
+	p.dial(t, 7, "user-7") // nobody reads it, so nobody answers the close
+	expectOpen(t, p, 1)
+	short, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
+	defer cancel()
+	began := time.Now()
+	p.hub.Drain(short, 0)
+	if took := time.Since(began); took > 2*time.Second {
+		t.Errorf("the drain took %s", took)
+	}
+	expectOpen(t, p, 0)
+}
+
+func TestPanicIsNotToldToTheClient(t *testing.T) {
+	t.Parallel()
+	p := startPod(t, migrated(t), pubsub.Embedded)
+	p.hub.upgrade = contrib.New(func(*contrib.Conn) { panic("secret") }, contrib.Config{RecoverHandler: p.hub.recoverPanic})
+	c := p.connect(t, 7)
+	c.expectClose(t, websocket.CloseInternalServerErr, "")
+	if len(c.frames) != 0 {
+		t.Errorf("the client was told %s", <-c.frames)
+	}
+}
+
+// sendRaw writes bytes that a WebSocket library would not.
+func (c *client) sendRaw(bytes ...byte) error {
+	_, err := c.conn.NetConn().Write(bytes)
+	return err
+}
+
+// untilClosed yields the frames until the server closes for being too slow.
+func (c *client) untilClosed(t *testing.T) func(yield func(string) bool) {
+	return func(yield func(string) bool) {
+		for {
+			select {
+			case frame := <-c.frames:
+				if !yield(frame) {
+					return
+				}
+			case err := <-c.closed:
+				c.closed <- err
+				c.expectClose(t, websocket.CloseTryAgainLater, "reader too slow")
+				return
+			case <-time.After(patience):
+				t.Fatal("neither a frame nor a close")
+			}
+		}
+	}
+}
