@@ -58,5 +58,6 @@ func (a *Accounts) newStaff(ctx context.Context, email, password string) (user, 
 	if faults := passwordFaults(password, staff); len(faults) > 0 {
 		return user{}, fmt.Errorf("the password of %s is refused: %s", email, strings.Join(faults, " "))
 	}
-	return staff, a.complete(ctx, &staff, password)
+	err := a.complete(ctx, &staff, password)
+	return staff, err
 }
