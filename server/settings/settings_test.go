@@ -52,7 +52,7 @@ func TestBadSettingsAreNamedWithTheirValueAndTheCure(t *testing.T) {
 		{"SHOP_ALLOWED_ORIGINS", "shop.example.com", "not an origin"},
 		{"SHOP_ACCESS_TOKEN_TTL", "15", "not a duration; want a duration from 1m to 24h"},
 		{"SHOP_ACCESS_TOKEN_TTL", "48h", "out of bounds"},
-		{"SHOP_REFRESH_TOKEN_TTL", "1m", "out of bounds"},
+		{"SHOP_REFRESH_TOKEN_TTL", "1s", "out of bounds"},
 		{"SHOP_DRAIN_SECONDS", "-1", "out of bounds; want a whole number from 0 to 3600"},
 		{"SHOP_LOG_FORMAT", "xml", "unknown format; want text or json"},
 		{"SHOP_LOG_LEVEL", "loud", "unknown level; want debug, info, warn or error"},

@@ -121,9 +121,9 @@ var variables = []variable{
 	},
 	{
 		name: "SHOP_REFRESH_TOKEN_TTL", fallback: "168h", about: "how long a refresh token is good",
-		allowed: "a duration from 1h to 8760h, such as 168h",
+		allowed: "a duration from 1m to 8760h, such as 168h",
 		read: func(s *Settings, text string) error {
-			return duration(&s.RefreshTokenTTL, text, time.Hour, 8760*time.Hour)
+			return duration(&s.RefreshTokenTTL, text, time.Minute, 8760*time.Hour)
 		},
 	},
 	{
