@@ -86,7 +86,7 @@ func ErrorHandler(log *slog.Logger) fiber.ErrorHandler {
 		if answer.Fields != nil {
 			return c.JSON(answer.Fields)
 		}
-		return c.JSON(map[string]string{"error": answer.Message})
+		return c.JSON(map[string]string{"error": answer.Error()})
 	}
 }
 

@@ -54,9 +54,12 @@ type Fields struct {
 // ReadFields reads the body of a request. In a PATCH every field may be absent.
 func ReadFields(c *fiber.Ctx) (*Fields, error) {
 	fields := &Fields{partial: c.Method() == http.MethodPatch, wrong: map[string][]string{}}
-	body := c.Body()
+	body := c.BodyRaw() // a decoded one may be a thousand times as large
 	if len(body) == 0 {
 		return fields, nil
+	}
+	if encoding := c.Get(fiber.HeaderContentEncoding); encoding != "" {
+		return nil, &Error{Status: http.StatusUnsupportedMediaType, Message: fmt.Sprintf("Unsupported content encoding %q in request.", encoding)}
 	}
 	if kind, _, _ := mime.ParseMediaType(c.Get(fiber.HeaderContentType)); kind != fiber.MIMEApplicationJSON {
 		message := fmt.Sprintf("Unsupported media type %q in request.", c.Get(fiber.HeaderContentType))
@@ -241,14 +244,14 @@ func (f *Fields) Integer(name string, current int64, required bool, lowest, high
 		return current
 	}
 	value, err := parseInteger(scalar(raw))
-	if err != nil && !errors.Is(err, strconv.ErrRange) {
+	beyond := errors.Is(err, strconv.ErrRange) // and value is the nearest that there is
+	switch {
+	case err != nil && !beyond:
 		f.Reject(name, NotInteger)
 		return current
-	}
-	switch {
-	case value < lowest:
+	case value < lowest, beyond && value < 0:
 		f.Reject(name, fmt.Sprintf(tooSmall, strconv.FormatInt(lowest, 10)))
-	case value > highest:
+	case value > highest, beyond:
 		f.Reject(name, fmt.Sprintf(tooLarge, strconv.FormatInt(highest, 10)))
 	}
 	return value
@@ -267,7 +270,7 @@ func (f *Fields) Money(name string, current money.Amount, required bool, highest
 	if !ok {
 		return current
 	}
-	amount, err := money.Parse(scalar(raw))
+	amount, err := money.Parse(strings.TrimSpace(scalar(raw)))
 	switch {
 	case errors.Is(err, money.ErrPrecision):
 		f.Reject(name, tooPrecise)
