@@ -89,11 +89,9 @@ func survivesPodDeletion(t *testing.T, s *story) {
 	traffic := s.keepReading(t)
 	victims := s.pods(t, "api")
 	remove(t, s.cluster, &victims[0])
-	eventually(t, time.Minute, "two ready pods without the deleted one", func() error {
-		for _, pod := range s.pods(t, "api") {
-			if pod.UID == victims[0].UID {
-				return fmt.Errorf("pod %s is still there", pod.Name)
-			}
+	eventually(t, time.Minute, "two ready pods and the deleted one gone", func() error {
+		if find[corev1.Pod](t, s.cluster, victims[0].Name) != nil {
+			return fmt.Errorf("pod %s is still there", victims[0].Name)
 		}
 		return s.deploymentIsComplete(t, "acme-api")
 	})

@@ -74,7 +74,10 @@ func (s *story) status(t *testing.T) map[string]any {
 	if err := s.cluster.Get(t.Context(), client.ObjectKeyFromObject(shop), shop); err != nil {
 		t.Fatalf("read the Shop: %v", err)
 	}
-	status, _, _ := unstructured.NestedMap(shop.Object, "status")
+	status, found, _ := unstructured.NestedMap(shop.Object, "status")
+	if !found {
+		status = map[string]any{}
+	}
 	status["generation"] = shop.GetGeneration()
 	return status
 }
