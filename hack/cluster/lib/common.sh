@@ -43,35 +43,49 @@ module_version() { awk -v m="$1" '$1 == m {print $2; exit}' "$HERE/go.mod"; }
 take_turn() {
   mkdir -p "$STATE" "$LOG"
   exec 9>"$STATE/lock"
-  flock --nonblock 9 || die "another command is at work on $STATE; try again when it has ended"
+  flock --nonblock 9 && return
+  say "waiting for another command, or what is left of one, to end"
+  flock --timeout 300 9 || die "another command is at work on $STATE"
 }
 
 # step TITLE COMMAND...: runs the command with its output in a log file, says
 # how long it took, and ends with the log's last lines if it failed.
 STEPS=0 STEP=0
 step() {
-  local title=$1 log begin=$SECONDS ticker status=0
+  local title=$1 log begin=$SECONDS status
   shift
   STEP=$((STEP + 1))
   log=$LOG/step-$STEP.log
   say "==> [$STEP/$STEPS] $title"
-  while sleep 60; do say "    … $(((SECONDS - begin) / 60)) min: $(tail -n 1 "$log" | cut -c 1-100)"; done 9>&- &
-  ticker=$!
+  tick "$log" 9>&- &
+  TICKER=$!
+  trap 'kill "$TICKER" 2>/dev/null || true' EXIT
   # The subshell is not part of a condition, where "set -e" would not count.
   set +e
   (
     set -e
+    trap - EXIT
     "$@"
   ) >"$log" 2>&1
   status=$?
   set -e
-  kill "$ticker" 2>/dev/null
-  wait "$ticker" 2>/dev/null || true
+  kill "$TICKER" 2>/dev/null || true
   if [ $status != 0 ]; then
     tail -n 20 "$log" | sed 's/^/    /' >&2
     die "\"$title\" failed; the whole log: $log"
   fi
   say "    $((SECONDS - begin)) s"
+}
+
+# tick LOG: a sign of life every minute, as long as the command lives. It waits
+# on a pipe that nobody writes to, since a sleep would outlive it.
+tick() {
+  local begin=$SECONDS line never
+  exec {never}<> <(:)
+  while read -rt 60 -u "$never" || kill -0 $$ 2>/dev/null; do
+    line=$(tail -n 1 "$1")
+    say "    … $(((SECONDS - begin) / 60)) min: ${line:0:100}"
+  done
 }
 
 # until_true SECONDS WHAT COMMAND...: tries again until it succeeds.
