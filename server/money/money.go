@@ -3,7 +3,6 @@ package money
 
 import (
 	"errors"
-	"fmt"
 	"math"
 	"math/big"
 	"math/bits"
@@ -62,11 +61,20 @@ func isDigits(text string) bool {
 
 // String writes the sum with two decimals: "999.99".
 func (a Amount) String() string {
-	sign, value := "", uint64(a)
-	if a < 0 {
-		sign, value = "-", -uint64(a)
+	digits, negative := strings.CutPrefix(strconv.FormatInt(int64(a), 10), "-")
+	if negative {
+		return "-" + decimal(digits)
 	}
-	return fmt.Sprintf("%s%d.%02d", sign, value/100, value%100)
+	return decimal(digits)
+}
+
+// decimal puts the point into the digits of a number of hundredths.
+func decimal(digits string) string {
+	if len(digits) < 3 {
+		digits = "000"[len(digits):] + digits
+	}
+	point := len(digits) - 2
+	return digits[:point] + "." + digits[point:]
 }
 
 // MarshalText makes the JSON a string with two decimals.
@@ -78,7 +86,7 @@ type Total struct{ high, low uint64 }
 
 // Plus is the total with quantity times price added.
 func (t Total) Plus(price Amount, quantity int64) Total {
-	high, low := bits.Mul64(uint64(price), uint64(quantity))
+	high, low := bits.Mul64(uint64(price), uint64(quantity)) //nolint:gosec // neither is negative
 	low, carry := bits.Add64(t.low, low, 0)
 	high, _ = bits.Add64(t.high, high, carry)
 	return Total{high: high, low: low}
@@ -98,9 +106,7 @@ func (t Total) String() string {
 		return sum.String()
 	}
 	hundredths := new(big.Int).Lsh(new(big.Int).SetUint64(t.high), 64)
-	digits := hundredths.Add(hundredths, new(big.Int).SetUint64(t.low)).String()
-	point := len(digits) - 2
-	return digits[:point] + "." + digits[point:]
+	return decimal(hundredths.Add(hundredths, new(big.Int).SetUint64(t.low)).String())
 }
 
 // MarshalText makes the JSON a string with two decimals.

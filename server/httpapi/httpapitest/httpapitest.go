@@ -48,7 +48,7 @@ type Answer struct {
 // Serve starts the routes that mount adds. Their requests are those of a [Server.Customer] or a [Server.Staff].
 func Serve(t testing.TB, mount func(app *fiber.App)) *Server {
 	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	listener, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -164,7 +164,7 @@ func Has[T any](t testing.TB, a Answer, status int) (body T) {
 // Golden returns a file of the package's testdata folder without the line break at its end.
 func Golden(t testing.TB, name string) string {
 	t.Helper()
-	content, err := os.ReadFile(filepath.Join("testdata", name))
+	content, err := os.ReadFile(filepath.Join("testdata", name)) //nolint:gosec // a test names its own file
 	if err != nil {
 		t.Fatal(err)
 	}
