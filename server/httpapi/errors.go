@@ -75,6 +75,7 @@ func Unavailable() *Error {
 func ErrorHandler(log *slog.Logger) fiber.ErrorHandler {
 	return func(c *fiber.Ctx, err error) error {
 		answer := answerFor(c, err)
+		setProtections(c) // what cannot be read as a request comes here first
 		if answer.Status >= http.StatusInternalServerError {
 			log.ErrorContext(c.UserContext(), "request failed", "request_id", RequestID(c),
 				"method", c.Method(), "route", c.Route().Path, "status", answer.Status, "error", err)

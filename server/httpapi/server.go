@@ -29,6 +29,7 @@ const (
 type Options struct {
 	Log            *slog.Logger
 	TrustedProxies []string // addresses and CIDR ranges whose X-Forwarded-* headers are believed
+	CORSOrigins    []string // web origins whose scripts may use the API; "*" for all
 
 	// Observe is told of each answered request; route is its pattern, "" if none matched.
 	Observe func(method, route string, status int, took time.Duration)
@@ -45,13 +46,11 @@ func New(options Options) *fiber.App {
 		IdleTimeout:             idleTimeout,
 		DisableStartupMessage:   true,
 		EnableTrustedProxyCheck: true,
-		TrustedProxies:          options.TrustedProxies,
-		ProxyHeader:             fiber.HeaderXForwardedFor,
-		EnableIPValidation:      true,
+		TrustedProxies:          options.TrustedProxies, // about host and scheme; see [Proxies] about the address
 		JSONEncoder:             EncodeJSON,
 		ErrorHandler:            ErrorHandler(options.Log),
 	})
-	app.Use(identify, observe(options), bound, recoverPanic(options.Log))
+	app.Use(identify, protect, observe(options), crossOrigin(options.CORSOrigins), allow, bound, recoverPanic(options.Log))
 	return app
 }
 

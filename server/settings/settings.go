@@ -31,6 +31,7 @@ type Settings struct {
 	TrustedProxies    []string
 	PublicCatalog     bool
 	AllowedOrigins    []string
+	CORSOrigins       []string
 	AccessTokenTTL    time.Duration
 	RefreshTokenTTL   time.Duration
 	Drain             time.Duration

@@ -50,6 +50,7 @@ func TestBadSettingsAreNamedWithTheirValueAndTheCure(t *testing.T) {
 		{"SHOP_TRUSTED_PROXIES", "10.0.0.0/8, proxy", "not an address or a range; want addresses or CIDR ranges"},
 		{"SHOP_PUBLIC_CATALOG", "maybe", `SHOP_PUBLIC_CATALOG="maybe": not understood; want true or false`},
 		{"SHOP_ALLOWED_ORIGINS", "shop.example.com", "not an origin"},
+		{"SHOP_CORS_ORIGINS", "https://shop.example.com/page", "not an origin; want origins with commas"},
 		{"SHOP_ACCESS_TOKEN_TTL", "15", "not a duration; want a duration from 1m to 24h"},
 		{"SHOP_ACCESS_TOKEN_TTL", "48h", "out of bounds"},
 		{"SHOP_REFRESH_TOKEN_TTL", "1s", "out of bounds"},

@@ -110,7 +110,12 @@ var variables = []variable{
 	{
 		name: "SHOP_ALLOWED_ORIGINS", about: "web origins that may open a socket besides the shop's own host",
 		allowed: "origins with commas between them, such as https://shop.example.com; * for any",
-		read:    readOrigins,
+		read:    func(s *Settings, text string) error { return origins(&s.AllowedOrigins, text) },
+	},
+	{
+		name: "SHOP_CORS_ORIGINS", about: "web origins whose scripts may use the API",
+		allowed: "origins with commas between them, such as https://shop.example.com; * for any",
+		read:    func(s *Settings, text string) error { return origins(&s.CORSOrigins, text) },
 	},
 	{
 		name: "SHOP_ACCESS_TOKEN_TTL", fallback: "15m", about: "how long an access token is good",
@@ -225,13 +230,15 @@ func readProxies(s *Settings, text string) error {
 	return nil
 }
 
-func readOrigins(s *Settings, text string) error {
-	s.AllowedOrigins = list(text)
-	for _, origin := range s.AllowedOrigins {
+func origins(target *[]string, text string) error {
+	*target = nil
+	for _, origin := range list(text) {
+		origin = strings.TrimSuffix(origin, "/")
 		parsed, err := url.Parse(origin)
-		if origin != "*" && (err != nil || parsed.Host == "" || strings.Trim(parsed.Path, "/") != "") {
+		if origin != "*" && (err != nil || parsed.Host == "" || origin != parsed.Scheme+"://"+parsed.Host) {
 			return errors.New("not an origin")
 		}
+		*target = append(*target, origin)
 	}
 	return nil
 }
