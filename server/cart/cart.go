@@ -45,13 +45,16 @@ func (s *Cart) add(ctx context.Context, userID, productID, quantity int64) (item
 		return item{}, err
 	}
 	if !ok {
-		return item{}, &httpapi.Error{Status: http.StatusNotFound, Message: "Product not found"}
+		return item{}, productNotFound()
 	}
 	cartID, err := findCart(tx, userID)
 	if err != nil {
 		return item{}, err
 	}
 	grown, ok, err := growItem(tx, cartID, productID, quantity)
+	if database.IsReferenced(err) { // the product was erased a moment ago
+		return item{}, productNotFound()
+	}
 	if err != nil {
 		return item{}, err
 	}
@@ -60,6 +63,10 @@ func (s *Cart) add(ctx context.Context, userID, productID, quantity int64) (item
 	}
 	grown.Product = product
 	return grown.priced(), nil
+}
+
+func productNotFound() error {
+	return &httpapi.Error{Status: http.StatusNotFound, Message: "Product not found"}
 }
 
 // unchanged is the quantity of a PATCH that sends none.

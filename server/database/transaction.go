@@ -34,7 +34,7 @@ func (db *DB) InTx(ctx context.Context, fn func(tx *gorm.DB) error) error {
 		if err == nil || attempt == transactionAttempts || !isRetryable(err) {
 			return err
 		}
-		pause := time.Duration(rand.Int64N(int64(attempt) * int64(10*time.Millisecond)))
+		pause := time.Duration(rand.Int64N(int64(attempt) * int64(10*time.Millisecond))) //nolint:gosec // jitter need not be unguessable
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
@@ -86,16 +86,14 @@ func isRetryable(err error) bool {
 }
 
 func sqlState(err error) string {
-	var pg *pgconn.PgError
-	if errors.As(err, &pg) {
+	if pg, ok := errors.AsType[*pgconn.PgError](err); ok {
 		return pg.Code
 	}
 	return ""
 }
 
 func sqliteCode(err error) int {
-	var lite *sqlite3.Error
-	if errors.As(err, &lite) {
+	if lite, ok := errors.AsType[*sqlite3.Error](err); ok {
 		return lite.Code()
 	}
 	return 0

@@ -60,6 +60,7 @@ func forEachEngine(t *testing.T, test func(t *testing.T, s *shop)) {
 		carts := cart.New(db, products)
 		bought := orders.New(db, products, carts, s.published)
 		s.server = httpapitest.Serve(t, func(app *fiber.App) {
+			app.Delete("/api/products/:id/", products.DeleteProduct)
 			app.Get("/api/cart/", carts.Get)
 			app.Delete("/api/cart/", carts.Clear)
 			app.Post("/api/cart/items/", carts.AddItem)

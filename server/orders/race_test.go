@@ -189,6 +189,39 @@ func (s *shop) checkNotifications(t *testing.T) {
 	}
 }
 
+// Staff delete products that customers are just putting into their carts and ordering: whoever comes late
+// gets a documented answer, and what was ordered is kept.
+func TestProductsAreDeletedWhileTheyAreOrdered(t *testing.T) {
+	forEachEngine(t, func(t *testing.T, s *shop) {
+		const buyers, products = 4, 7 // all in stock
+		var users []int64
+		for range buyers {
+			users = append(users, databasetest.NewUser(t, s.db))
+		}
+		for product := int64(1); product <= products; product++ {
+			answers := atOnce(buyers+1, func(n int) httpapitest.Answer {
+				if n == buyers {
+					return s.staff.Do(http.MethodDelete, fmt.Sprintf("/api/products/%d/", product), "")
+				}
+				buyer := s.server.Customer(users[n])
+				added := buyer.Post("/api/cart/items/", fmt.Sprintf(`{"product_id":%d}`, product))
+				if added.Status != http.StatusCreated && (added.Status != http.StatusBadRequest || added.Body != `{"error":"Insufficient stock"}`) {
+					added.Is(t, http.StatusNotFound, `{"error":"Product not found"}`)
+				}
+				return buyer.Post("/api/orders/", home)
+			})
+			sold := withStatus(answers, http.StatusCreated)
+			if empty := withStatus(answers, http.StatusBadRequest); sold+empty != buyers || answers[buyers].Status != http.StatusNoContent {
+				t.Errorf("product %d: %+v", product, answers)
+			}
+			kept := s.one(t, "SELECT count(*) FROM products WHERE id = ? AND archived_at IS NOT NULL", product)
+			if items := s.one(t, "SELECT count(*) FROM order_items WHERE product_id = ?", product); int(items) != sold || (kept == 1) != (sold > 0) {
+				t.Errorf("product %d was sold %d times, %d orders have it, kept: %d", product, sold, items, kept)
+			}
+		}
+	})
+}
+
 // The total of an order is exact whatever is in it.
 func TestAnOrdersTotalIsTheSumOfItsLines(t *testing.T) {
 	forEachEngine(t, func(t *testing.T, s *shop) {

@@ -11,6 +11,7 @@ check_machine() {
   command -v apt-get >/dev/null || die "apt-get is missing: this works on Debian and its relatives"
   check_go
   check_folder
+  refuse_foreign
   check_networks
   check_ports
 }

@@ -12,12 +12,17 @@ remember_sysctls() {
   done | sed 's/ //g' >"$RUN/sysctls"
 }
 
-clean() {
+# refuse_foreign: addresses are fixed, so there is one cluster on a machine.
+refuse_foreign() {
   local owner
   owner=$(cat "/sys/class/net/$BRIDGE/ifalias" 2>/dev/null || true)
   if [ -n "$owner" ] && [ "$owner" != "$STATE" ]; then
-    die "a cluster of another folder runs: SHOPKEEPER_HOME=$owner hack/cluster/down"
+    die "a cluster of another folder runs; to end it: SHOPKEEPER_HOME=$owner hack/cluster/down"
   fi
+}
+
+clean() {
+  refuse_foreign
   kill_own
   ip link delete "$BRIDGE" 2>/dev/null || true
   remove_links

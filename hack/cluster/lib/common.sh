@@ -54,9 +54,8 @@ STEPS=0 STEP=0
 step() {
   local title=$1 log begin=$SECONDS status
   shift
-  STEP=$((STEP + 1))
+  heading "$title"
   log=$LOG/step-$STEP.log
-  say "==> [$STEP/$STEPS] $title"
   tick "$log" 9>&- &
   TICKER=$!
   trap 'kill "$TICKER" 2>/dev/null || true' EXIT
@@ -75,6 +74,20 @@ step() {
     die "\"$title\" failed; the whole log: $log"
   fi
   say "    $((SECONDS - begin)) s"
+}
+
+# shown_step TITLE COMMAND...: a step whose output is its progress.
+shown_step() {
+  local begin=$SECONDS
+  heading "$1"
+  shift
+  "$@" 2>&1 | sed -u 's/^/    /' >&2
+  say "    $((SECONDS - begin)) s"
+}
+
+heading() {
+  STEP=$((STEP + 1))
+  say "==> [$STEP/$STEPS] $1"
 }
 
 # tick LOG: a sign of life every minute, as long as the command lives. It waits
