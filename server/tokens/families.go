@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"fmt"
+	"time"
 
 	"gorm.io/gorm"
 
@@ -41,7 +42,7 @@ func (f *Families) Start(tx *gorm.DB, userID int64) (Pair, error) {
 		return Pair{}, fmt.Errorf("delete the expired refresh families of user %d: %w", userID, err)
 	}
 	err = tx.Exec(`INSERT INTO refresh_families (id, user_id, current_jti, expires_at) VALUES (?, ?, ?, ?)`,
-		refresh.Family, userID, refresh.ID, refresh.ExpiresAt.UTC()).Error
+		refresh.Family, userID, refresh.ID, f.outlived(refresh)).Error
 	if err != nil {
 		return Pair{}, fmt.Errorf("start a refresh family of user %d: %w", userID, err)
 	}
@@ -58,7 +59,7 @@ func (f *Families) Rotate(ctx context.Context, used Claims) (Pair, error) {
 	// One statement decides: of two uses at once, on any two pods, only one finds the token current.
 	update := f.db.WithContext(ctx).Exec(
 		`UPDATE refresh_families SET current_jti = ?, expires_at = ? WHERE id = ? AND current_jti = ?`,
-		refresh.ID, refresh.ExpiresAt.UTC(), used.Family, used.ID)
+		refresh.ID, f.outlived(refresh), used.Family, used.ID)
 	if update.Error != nil {
 		return Pair{}, fmt.Errorf("rotate a refresh token of user %d: %w", used.UserID, update.Error)
 	}
@@ -78,6 +79,27 @@ func (f *Families) endReused(ctx context.Context, used Claims) error {
 	default:
 		return ErrReused
 	}
+}
+
+// End ends the family of a verified refresh token. If that was used before, its family ends too, and the error
+// is [ErrReused].
+func (f *Families) End(ctx context.Context, refresh Claims) error {
+	end := f.db.WithContext(ctx).Exec(`DELETE FROM refresh_families WHERE id = ? AND current_jti = ?`, refresh.Family, refresh.ID)
+	if end.Error != nil {
+		return fmt.Errorf("end a login of user %d: %w", refresh.UserID, end.Error)
+	}
+	if end.RowsAffected == 1 {
+		return nil
+	}
+	return f.endReused(ctx, refresh)
+}
+
+// EndAll ends a user's families but the one named, in the caller's transaction.
+func (f *Families) EndAll(tx *gorm.DB, userID int64, but string) error {
+	if err := tx.Exec(`DELETE FROM refresh_families WHERE user_id = ? AND id <> ?`, userID, but).Error; err != nil {
+		return fmt.Errorf("end the logins of user %d: %w", userID, err)
+	}
+	return nil
 }
 
 // Check returns [ErrInvalid] unless a verified refresh token is the current one of its family.
@@ -101,6 +123,12 @@ func (f *Families) next(userID int64, family string) (pair Pair, refresh Claims,
 	if pair.Refresh, err = f.issuer.sign(refresh); err != nil {
 		return Pair{}, Claims{}, err
 	}
-	pair.Access, err = f.issuer.Access(userID)
+	pair.Access, err = f.issuer.access(userID, family)
 	return pair, refresh, err
+}
+
+// outlived is when a family may be forgotten: when its last tokens of both kinds have expired.
+func (f *Families) outlived(refresh Claims) time.Time {
+	settings := f.issuer.settings
+	return refresh.IssuedAt.Add(max(settings.RefreshTTL, settings.AccessTTL)).UTC()
 }

@@ -90,6 +90,68 @@ func TestReuseEndsTheFamilyAlone(t *testing.T) {
 	})
 }
 
+func TestEnd(t *testing.T) {
+	forEachEngine(t, func(t *testing.T, families *Families) {
+		ended, reused, other := families.start(t, 1), families.start(t, 1), families.start(t, 1)
+		if err := families.End(t.Context(), families.verified(t, ended.Refresh)); err != nil {
+			t.Fatal(err)
+		}
+		if err := families.End(t.Context(), families.verified(t, ended.Refresh)); !errors.Is(err, ErrInvalid) || errors.Is(err, ErrReused) {
+			t.Errorf("the second time: %v", err)
+		}
+		next, err := families.Rotate(t.Context(), families.verified(t, reused.Refresh))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := families.End(t.Context(), families.verified(t, reused.Refresh)); !errors.Is(err, ErrReused) {
+			t.Errorf("with a token used before: %v", err)
+		}
+		for name, pair := range map[string]Pair{"the ended login": ended, "the login of a reused token": next} {
+			if err := families.Check(t.Context(), families.verified(t, pair.Refresh)); !errors.Is(err, ErrInvalid) {
+				t.Errorf("%s goes on: %v", name, err)
+			}
+		}
+		if err := families.Check(t.Context(), families.verified(t, other.Refresh)); err != nil {
+			t.Errorf("another login: %v", err)
+		}
+	})
+}
+
+func TestEndAllButOne(t *testing.T) {
+	forEachEngine(t, func(t *testing.T, families *Families) {
+		kept, ended, otherUser := families.start(t, 1), families.start(t, 1), families.start(t, 2)
+		but := families.verified(t, kept.Refresh).Family
+		if err := families.EndAll(families.db.WithContext(t.Context()), 1, but); err != nil {
+			t.Fatal(err)
+		}
+		for _, pair := range []Pair{kept, otherUser} {
+			if err := families.Check(t.Context(), families.verified(t, pair.Refresh)); err != nil {
+				t.Errorf("a login that was to stay: %v", err)
+			}
+		}
+		if err := families.Check(t.Context(), families.verified(t, ended.Refresh)); !errors.Is(err, ErrInvalid) {
+			t.Errorf("a login that was to end: %v", err)
+		}
+	})
+}
+
+func TestFamilyOutlivesItsAccessTokens(t *testing.T) {
+	forEachEngine(t, func(t *testing.T, families *Families) {
+		families.issuer.settings.RefreshTTL = time.Minute
+		access, err := families.issuer.Verify(families.start(t, 1).Access, Access)
+		if err != nil {
+			t.Fatal(err)
+		}
+		families.issuer.now = func() time.Time { return access.ExpiresAt.Add(-time.Second) }
+		families.start(t, 1)
+		var left int64
+		err = families.db.Raw(`SELECT count(*) FROM refresh_families WHERE id = ?`, access.Family).Scan(&left).Error
+		if err != nil || left != 1 {
+			t.Errorf("%d families of a good access token are left, %v", left, err)
+		}
+	})
+}
+
 func TestUsesAtOnce(t *testing.T) {
 	forEachEngine(t, func(t *testing.T, families *Families) {
 		used := families.verified(t, families.start(t, 1).Refresh)

@@ -20,10 +20,11 @@ const minSecret = 32
 
 // Key signs and verifies tokens with one algorithm.
 type Key struct {
-	id     string
-	method jwt.SigningMethod
-	secret []byte
-	header string // the first part of every token that it signs
+	id      string
+	method  jwt.SigningMethod
+	private any    // what method signs with; nil in a key that only verifies
+	public  any    // what it verifies with: the same, if it is a secret
+	header  string // the first part of every token that it signs
 }
 
 // Keys is a set of keys: the first signs, all verify.
@@ -32,22 +33,27 @@ type Keys []Key
 // String is the key's id: its secret stays out of every log.
 func (k Key) String() string { return k.id }
 
-func newKey(id, secret string) Key {
-	key := Key{id: id, method: jwt.SigningMethodHS256, secret: []byte(secret)}
+func newKey(id string, method jwt.SigningMethod, private, public any) Key {
 	header, _ := json.Marshal(struct { // strings always encode
 		Type      string `json:"typ"`
 		Algorithm string `json:"alg"`
 		KeyID     string `json:"kid"`
-	}{"JWT", key.method.Alg(), id})
-	key.header = base64.RawURLEncoding.EncodeToString(header)
-	return key
+	}{"JWT", method.Alg(), id})
+	return Key{
+		id: id, method: method, private: private, public: public,
+		header: base64.RawURLEncoding.EncodeToString(header),
+	}
 }
 
-// verifier finds the secret of the key that a token names, if it has that key's algorithm.
+func newSecretKey(id string, secret []byte) Key {
+	return newKey(id, jwt.SigningMethodHS256, secret, secret)
+}
+
+// verifier finds the key that a token names, if it has that key's algorithm.
 func (k Keys) verifier(token *jwt.Token) (any, error) {
 	for _, key := range k {
 		if token.Header["kid"] == key.id && token.Method == key.method {
-			return key.secret, nil
+			return key.public, nil
 		}
 	}
 	return nil, errors.New("no such key")
@@ -55,29 +61,55 @@ func (k Keys) verifier(token *jwt.Token) (any, error) {
 
 var saneKeyID = regexp.MustCompile(`^[A-Za-z0-9._-]{1,64}$`)
 
-// ParseKeys reads "kid:secret,kid:secret". Its errors say which entry is wrong by its place alone, for what
-// stands there may be a secret in the wrong spot.
+// add appends a key whose id is sane and not another's.
+func (k *Keys) add(key Key) error {
+	if !saneKeyID.MatchString(key.id) {
+		return errors.New("want an id of at most 64 letters, digits, dots, dashes and underscores")
+	}
+	for place, other := range *k {
+		if other.id == key.id {
+			return fmt.Errorf("it has the id of key %d", place+1)
+		}
+	}
+	*k = append(*k, key)
+	return nil
+}
+
+// ParseKeys reads "kid:secret,kid:secret" or a JWK Set (RFC 7517). Its errors say which key is wrong by its
+// place alone, for what stands there may be a secret in the wrong spot.
 func ParseKeys(text string) (Keys, error) {
+	if strings.HasPrefix(strings.TrimSpace(text), "{") {
+		return parseSet([]byte(text))
+	}
 	var keys Keys
 	for entry := range strings.SplitSeq(text, ",") {
-		place := len(keys) + 1
-		id, secret, found := strings.Cut(strings.TrimSpace(entry), ":")
-		switch {
-		case !found:
-			return nil, fmt.Errorf("signing key %d: want an id, a colon and a secret", place)
-		case !saneKeyID.MatchString(id):
-			return nil, fmt.Errorf("signing key %d: want an id of at most 64 letters, digits, dots, dashes and underscores", place)
-		case len(secret) < minSecret:
-			return nil, fmt.Errorf("signing key %d: its secret has %d bytes, want at least %d", place, len(secret), minSecret)
+		key, err := parseSecret(strings.TrimSpace(entry))
+		if err == nil {
+			err = keys.add(key)
 		}
-		for other, key := range keys {
-			if key.id == id {
-				return nil, fmt.Errorf("signing key %d: it has the id of key %d", place, other+1)
-			}
+		if err != nil {
+			return nil, fmt.Errorf("signing key %d: %w", len(keys)+1, err)
 		}
-		keys = append(keys, newKey(id, secret))
 	}
 	return keys, nil
+}
+
+func parseSecret(entry string) (Key, error) {
+	id, secret, found := strings.Cut(entry, ":")
+	if !found {
+		return Key{}, errors.New("want an id, a colon and a secret")
+	}
+	if err := checkSecret(len(secret)); err != nil {
+		return Key{}, err
+	}
+	return newSecretKey(id, []byte(secret)), nil
+}
+
+func checkSecret(length int) error {
+	if length < minSecret {
+		return fmt.Errorf("its secret has %d bytes, want at least %d", length, minSecret)
+	}
+	return nil
 }
 
 // firstKeyID is fixed, so that of two processes that make the first key at once only one succeeds.
@@ -108,7 +140,7 @@ func loadKeys(ctx context.Context, db *database.DB) (Keys, error) {
 	}
 	var keys Keys
 	for _, row := range rows {
-		keys = append(keys, newKey(row.Kid, row.Secret))
+		keys = append(keys, newSecretKey(row.Kid, []byte(row.Secret)))
 	}
 	return keys, nil
 }

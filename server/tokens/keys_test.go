@@ -7,6 +7,8 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/golang-jwt/jwt/v5"
+
 	"github.com/shopkeeper-dev/shopkeeper/server/database"
 	"github.com/shopkeeper-dev/shopkeeper/server/database/databasetest"
 )
@@ -16,10 +18,16 @@ func TestParseKeys(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(keys) != 2 || keys[0].id != "new" || string(keys[0].secret) != secretA ||
-		keys[1].id != "old" || string(keys[1].secret) != "with:colon:"+secretB {
+	if len(keys) != 2 || keys[0].id != "new" || secretOf(keys[0]) != secretA ||
+		keys[1].id != "old" || secretOf(keys[1]) != "with:colon:"+secretB {
 		t.Errorf("got %d keys: %v", len(keys), keys)
 	}
+}
+
+// secretOf is the secret of an HS256 key, else empty.
+func secretOf(key Key) string {
+	secret, _ := key.private.([]byte)
+	return string(secret)
 }
 
 func TestParseKeysSaysWhatIsWrong(t *testing.T) {
@@ -29,7 +37,7 @@ func TestParseKeysSaysWhatIsWrong(t *testing.T) {
 		{"a:" + secretA + ",", "signing key 2: want an id, a colon and a secret"},
 		{":" + secretA, "signing key 1: want an id of at most 64"},
 		{"a key:" + secretA, "signing key 1: want an id of at most 64"},
-		{strings.Repeat("k", 65) + ":x", "signing key 1: want an id of at most 64"},
+		{strings.Repeat("k", 65) + ":" + secretA, "signing key 1: want an id of at most 64"},
 		{"a:hush", "signing key 1: its secret has 4 bytes, want at least 32"},
 		{"a:" + secretA + ",b:x", "signing key 2: its secret has 1 bytes, want at least 32"},
 		{"a:" + secretA + ",a:" + secretB, "signing key 2: it has the id of key 1"},
@@ -42,7 +50,7 @@ func TestParseKeysSaysWhatIsWrong(t *testing.T) {
 
 func TestKeysDoNotPrintTheirSecret(t *testing.T) {
 	for _, format := range []string{"%v", "%+v", "%s"} {
-		if text := fmt.Sprintf(format, Keys{newKey("a", secretA)}); text != "[a]" {
+		if text := fmt.Sprintf(format, Keys{newSecretKey("a", []byte(secretA))}); text != "[a]" {
 			t.Errorf("%s prints %s", format, text)
 		}
 	}
@@ -53,12 +61,22 @@ var plainError = regexp.MustCompile(`^signing key \d+: (` +
 	`want an id, a colon and a secret|` +
 	`want an id of at most 64 letters, digits, dots, dashes and underscores|` +
 	`its secret has \d+ bytes, want at least 32|` +
-	`it has the id of key \d+)$`)
+	`it has the id of key \d+|` +
+	`not a JSON Web Key of kty oct, OKP with crv Ed25519, or EC with crv P-256|` +
+	`its use is not sig|` +
+	`its alg is another than (HS256|EdDSA|ES256), the one for its kind of key|` +
+	`it is the first and signs, so its private part is needed|` +
+	`its private and its public part do not belong together)$|` +
+	`^signing keys: want {"keys": \[…\]} with at least one key$`)
 
 func FuzzParseKeys(f *testing.F) {
 	f.Add("a:" + secretA + ",b:hush")
 	f.Add("a:" + secretA + ",a:" + secretA)
 	f.Add(secretA)
+	f.Add(setOf(jwkEd25519, jwkP256, jwkSecret))
+	f.Add(setOf(strings.Replace(jwkP256, `"d":"`, `"d":"A`, 1)))
+	f.Add(setOf(`{"kty":"EC","crv":"P-256","kid":"p","x":"AA","y":"AA","d":"AA"}`))
+	f.Add(`{"keys":[{}]}`)
 	f.Add("zwölf Boxkämpfer:jagen")
 	f.Fuzz(func(t *testing.T, text string) {
 		keys, err := ParseKeys(text)
@@ -66,12 +84,21 @@ func FuzzParseKeys(f *testing.F) {
 			t.Errorf("the error says more than it should: %v", err)
 		}
 		for _, key := range keys {
-			if len(key.secret) < minSecret || key.id == "" {
-				t.Errorf("key %q has a secret of %d bytes", key.id, len(key.secret))
+			if key.id == "" || key.method == jwt.SigningMethodHS256 && len(secretOf(key)) < minSecret {
+				t.Errorf("key %q has a secret of %d bytes", key.id, len(secretOf(key)))
 			}
 		}
-		if err == nil && len(keys) == 0 {
-			t.Error("neither keys nor an error")
+		if err != nil {
+			return
+		}
+		issuer := New(Settings{})
+		issuer.Use(keys)
+		token, err := issuer.access(1, "f")
+		if err != nil {
+			t.Fatalf("the keys do not sign: %v", err)
+		}
+		if _, err := issuer.Verify(token, Access); err != nil {
+			t.Errorf("the keys do not verify what they sign: %v", err)
 		}
 	})
 }
@@ -88,7 +115,7 @@ func TestFirstKeyIsTheSameForAll(t *testing.T) {
 					t.Errorf("%d keys, %v", len(keys), err)
 					return
 				}
-				secrets[i] = string(keys[0].secret)
+				secrets[i] = secretOf(keys[0])
 			})
 		}
 		group.Wait()

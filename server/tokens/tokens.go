@@ -26,7 +26,11 @@ type Kind string
 const (
 	Access  Kind = "access"  // goes with every request, short-lived
 	Refresh Kind = "refresh" // buys the next pair of tokens, once
+	Reset   Kind = "reset"   // lets a user who forgot the password set another, once
 )
+
+// ResetTTL is how long a reset token is good.
+const ResetTTL = time.Hour
 
 var (
 	// ErrInvalid means a token that is forged, expired, used up, of another shop or of the wrong kind.
@@ -48,13 +52,15 @@ type Claims struct {
 	Kind Kind `json:"token_type"`
 	jwt.RegisteredClaims
 	UserID int64  `json:"user_id"`
-	Family string `json:"fam,omitempty"` // of a refresh token: the login it descends from
+	Family string `json:"fam,omitempty"`  // of an access and a refresh token: the login they descend from
+	Seal   string `json:"seal,omitempty"` // of a reset token: see [Issuer.Reset]
 }
 
 // Validate completes the checks of a signed token's claims.
 func (c Claims) Validate() error {
-	if c.UserID < 1 || c.ID == "" || (c.Kind == Refresh) != (c.Family != "") {
-		return errors.New("a claim is missing")
+	ofReset := c.Kind == Reset
+	if c.UserID < 1 || c.ID == "" || ofReset != (c.Seal != "") || ofReset != (c.Family == "") {
+		return errors.New("a claim is missing, or of another kind of token")
 	}
 	return nil
 }
@@ -80,7 +86,7 @@ func New(settings Settings) *Issuer {
 	}
 	issuer := &Issuer{settings: settings, now: time.Now}
 	issuer.parser = jwt.NewParser(
-		jwt.WithValidMethods([]string{jwt.SigningMethodHS256.Alg()}),
+		jwt.WithValidMethods([]string{jwt.SigningMethodHS256.Alg(), jwt.SigningMethodEdDSA.Alg(), jwt.SigningMethodES256.Alg()}),
 		jwt.WithIssuer(settings.Issuer), jwt.WithAudience(settings.Issuer), jwt.WithExpirationRequired(),
 		jwt.WithStrictDecoding(), jwt.WithTimeFunc(func() time.Time { return issuer.now() }),
 	)
@@ -90,9 +96,19 @@ func New(settings Settings) *Issuer {
 // Use sets the keys from now on: the first signs, all verify.
 func (i *Issuer) Use(keys Keys) { i.keys.Store(&keys) }
 
-// Access issues an access token.
-func (i *Issuer) Access(userID int64) (string, error) {
-	return i.sign(i.claims(Access, userID, i.settings.AccessTTL))
+// access issues an access token of a login.
+func (i *Issuer) access(userID int64, family string) (string, error) {
+	claims := i.claims(Access, userID, i.settings.AccessTTL)
+	claims.Family = family
+	return i.sign(claims)
+}
+
+// Reset issues a reset token. The seal is what must still be so when it is used: whoever issues it derives
+// the seal from what the reset changes, and so the token works once and dies with any other such change.
+func (i *Issuer) Reset(userID int64, seal string) (string, error) {
+	claims := i.claims(Reset, userID, ResetTTL)
+	claims.Seal = seal
+	return i.sign(claims)
 }
 
 func (i *Issuer) claims(kind Kind, userID int64, ttl time.Duration) Claims {
@@ -118,7 +134,7 @@ func (i *Issuer) sign(claims Claims) (string, error) {
 		return "", fmt.Errorf("encode the claims of a token: %w", err)
 	}
 	text := key.header + "." + base64.RawURLEncoding.EncodeToString(payload)
-	signature, err := key.method.Sign(text, key.secret)
+	signature, err := key.method.Sign(text, key.private)
 	if err != nil {
 		return "", fmt.Errorf("sign a token with key %s: %w", key, err)
 	}

@@ -39,7 +39,7 @@ func issuerAt(t testing.TB, keys string) *Issuer {
 }
 
 func TestAccessTokenSaysWhatSimpleJWTSays(t *testing.T) {
-	token, err := issuerAt(t, "a:"+secretA).Access(42)
+	token, err := issuerAt(t, "a:"+secretA).access(42, "f")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -56,7 +56,7 @@ func TestAccessTokenSaysWhatSimpleJWTSays(t *testing.T) {
 	}
 	delete(claims, "jti")
 	want := map[string]any{
-		"token_type": "access", "user_id": 42.0, "iss": "acme", "aud": []any{"acme"},
+		"token_type": "access", "user_id": 42.0, "fam": "f", "iss": "acme", "aud": []any{"acme"},
 		"iat": float64(noon.Unix()), "exp": float64(noon.Add(15 * time.Minute).Unix()),
 	}
 	if diff := cmp.Diff(want, claims); diff != "" {
@@ -66,8 +66,8 @@ func TestAccessTokenSaysWhatSimpleJWTSays(t *testing.T) {
 
 func TestTokensHaveIDsOfTheirOwn(t *testing.T) {
 	issuer := issuerAt(t, "a:"+secretA)
-	one, err1 := issuer.Access(1)
-	two, err2 := issuer.Access(1)
+	one, err1 := issuer.access(1, "f")
+	two, err2 := issuer.access(1, "f")
 	if err := errors.Join(err1, err2); err != nil {
 		t.Fatal(err)
 	}
@@ -79,7 +79,7 @@ func TestTokensHaveIDsOfTheirOwn(t *testing.T) {
 // good is what a sound access token says; the cases below spoil it.
 func good() jwt.MapClaims {
 	return jwt.MapClaims{
-		"token_type": "access", "user_id": 42, "jti": "x", "iss": "acme", "aud": "acme",
+		"token_type": "access", "user_id": 42, "fam": "f", "jti": "x", "iss": "acme", "aud": "acme",
 		"iat": noon.Unix(), "exp": noon.Add(time.Minute).Unix(),
 	}
 }
@@ -114,8 +114,11 @@ func TestVerify(t *testing.T) {
 	sign := func(claims jwt.MapClaims) string {
 		return forge(t, jwt.SigningMethodHS256, []byte(secretA), "a", claims)
 	}
-	refresh := with("token_type", "refresh")
-	refresh["fam"] = "f"
+	refresh, reset := with("token_type", "refresh"), with("token_type", "reset")
+	reset["seal"] = "s"
+	delete(reset, "fam")
+	oddReset := maps.Clone(reset)
+	oddReset["fam"] = "f"
 	tests := map[string]struct {
 		token string
 		good  bool
@@ -148,7 +151,9 @@ func TestVerify(t *testing.T) {
 		"a user of text":           {sign(with("user_id", "42")), false},
 		"no kind":                  {sign(without("token_type")), false},
 		"a refresh token":          {sign(refresh), false},
-		"access with a family":     {sign(with("fam", "f")), false},
+		"a reset token":            {sign(reset), false},
+		"access of no login":       {sign(without("fam")), false},
+		"access with a seal":       {sign(with("seal", "s")), false},
 	}
 	issuer := issuerAt(t, "b:"+secretB+",a:"+secretA)
 	for name, test := range tests {
@@ -165,6 +170,15 @@ func TestVerify(t *testing.T) {
 	if claims, err := issuer.Verify(sign(refresh), Access, Refresh); err != nil || claims.Family != "f" {
 		t.Errorf("a refresh token where both kinds are good: family %q, %v", claims.Family, err)
 	}
+	if claims, err := issuer.Verify(sign(reset), Reset); err != nil || claims.Seal != "s" {
+		t.Errorf("a reset token where it is good: seal %q, %v", claims.Seal, err)
+	}
+	delete(reset, "seal")
+	for name, token := range map[string]string{"without a seal": sign(reset), "with a family": sign(oddReset)} {
+		if _, err := issuer.Verify(token, Reset); !errors.Is(err, ErrInvalid) {
+			t.Errorf("a reset token %s: %v", name, err)
+		}
+	}
 }
 
 // respell sets a bit in a token's last letter that stands for nothing.
@@ -175,7 +189,7 @@ func respell(token string) string {
 }
 
 func TestKeyIsGoodForItsAlgorithmAlone(t *testing.T) {
-	keys := Keys{newKey("a", secretA)}
+	keys := Keys{newSecretKey("a", []byte(secretA))}
 	for method, want := range map[jwt.SigningMethod]bool{jwt.SigningMethodHS256: true, jwt.SigningMethodHS384: false} {
 		_, err := keys.verifier(&jwt.Token{Method: method, Header: map[string]any{"kid": "a"}})
 		if got := err == nil; got != want {
@@ -186,19 +200,19 @@ func TestKeyIsGoodForItsAlgorithmAlone(t *testing.T) {
 
 func TestKeysRotate(t *testing.T) {
 	issuer := issuerAt(t, "a:"+secretA)
-	old, err := issuer.Access(1)
+	old, err := issuer.access(1, "f")
 	if err != nil {
 		t.Fatal(err)
 	}
-	issuer.Use(Keys{newKey("b", secretB), newKey("a", secretA)})
+	issuer.Use(Keys{newSecretKey("b", []byte(secretB)), newSecretKey("a", []byte(secretA))})
 	if _, err := issuer.Verify(old, Access); err != nil {
 		t.Errorf("a token of the key before: %v", err)
 	}
-	signed, err := issuer.Access(1)
+	signed, err := issuer.access(1, "f")
 	if err != nil || !strings.Contains(decode(t, strings.Split(signed, ".")[0]), `"kid":"b"`) {
 		t.Errorf("the first key does not sign: %s, %v", signed, err)
 	}
-	issuer.Use(Keys{newKey("b", secretB)})
+	issuer.Use(Keys{newSecretKey("b", []byte(secretB))})
 	if _, err := issuer.Verify(old, Access); !errors.Is(err, ErrInvalid) {
 		t.Errorf("a token of a key that is gone: %v", err)
 	}
@@ -209,21 +223,37 @@ func TestKeysRotate(t *testing.T) {
 
 func TestNothingWithoutKeys(t *testing.T) {
 	issuer := New(Settings{})
-	if _, err := issuer.Access(1); !errors.Is(err, ErrNoKeys) {
+	if _, err := issuer.access(1, "f"); !errors.Is(err, ErrNoKeys) {
 		t.Errorf("sign: %v", err)
 	}
 	if _, err := issuer.Verify("a.b.c", Access); !errors.Is(err, ErrNoKeys) {
 		t.Errorf("verify: %v", err)
 	}
 	issuer.Use(nil)
-	if _, err := issuer.Access(1); !errors.Is(err, ErrNoKeys) {
+	if _, err := issuer.access(1, "f"); !errors.Is(err, ErrNoKeys) {
 		t.Errorf("sign with an empty set: %v", err)
+	}
+}
+
+func TestResetTokenLivesForAnHour(t *testing.T) {
+	issuer := issuerAt(t, "a:"+secretA)
+	token, err := issuer.Reset(42, "s")
+	if err != nil {
+		t.Fatal(err)
+	}
+	issuer.now = func() time.Time { return noon.Add(time.Hour - time.Second) }
+	if claims, err := issuer.Verify(token, Reset); err != nil || claims.UserID != 42 || claims.Seal != "s" {
+		t.Errorf("within the hour: %+v, %v", claims, err)
+	}
+	issuer.now = func() time.Time { return noon.Add(time.Hour) }
+	if _, err := issuer.Verify(token, Reset); !errors.Is(err, ErrInvalid) {
+		t.Errorf("after an hour: %v", err)
 	}
 }
 
 func TestNoChangedTokenIsGood(t *testing.T) {
 	issuer := issuerAt(t, "a:"+secretA)
-	token, err := issuer.Access(42)
+	token, err := issuer.access(42, "f")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -251,6 +281,9 @@ func FuzzVerify(f *testing.F) {
 		token := forge(f, jwt.SigningMethodHS256, []byte(secretA), "a", maps.Clone(claims))
 		minted[token] = true
 		f.Add(token)
+	}
+	for _, key := range sampleKeys(f) {
+		f.Add(forge(f, key.method, key.private, key.id, good()))
 	}
 	f.Add("eyJhbGciOiJub25lIn0.e30.")
 	f.Add("..")
