@@ -86,6 +86,7 @@ func start(t *testing.T, settings ...string) *server {
 	s := &server{api: freeAddress(t), sockets: freeAddress(t), log: &lockedBuffer{}, stdout: &lockedBuffer{}}
 	s.process = command(t, nil, append([]string{
 		"SHOP_API_ADDR=" + s.api, "SHOP_NOTIFICATIONS_ADDR=" + s.sockets, "SHOP_METRICS_ADDR=off", "SHOP_DRAIN_SECONDS=1",
+		"SHOP_RATE_LIMITS=off", // as many requests as a test likes
 	}, settings...)...)
 	s.process.Stderr, s.process.Stdout = s.log, s.stdout
 	if err := s.process.Start(); err != nil {

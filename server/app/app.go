@@ -20,6 +20,7 @@ import (
 	"github.com/shopkeeper-dev/shopkeeper/server/orders"
 	"github.com/shopkeeper-dev/shopkeeper/server/outbox"
 	"github.com/shopkeeper-dev/shopkeeper/server/pubsub"
+	"github.com/shopkeeper-dev/shopkeeper/server/ratelimit"
 	"github.com/shopkeeper-dev/shopkeeper/server/settings"
 	"github.com/shopkeeper-dev/shopkeeper/server/tokens"
 )
@@ -35,6 +36,7 @@ type App struct {
 	redis  *pubsub.Client
 	tokens *tokens.Issuer
 	outbox *outbox.Outbox
+	guard  *ratelimit.Guard
 
 	accounts *accounts.Accounts
 	catalog  *catalog.Catalog
@@ -53,6 +55,10 @@ func New(ctx context.Context, s settings.Settings, log *slog.Logger) (*App, erro
 		}
 		issuer.Use(keys)
 	}
+	proxies, err := httpapi.ParseProxies(s.TrustedProxies)
+	if err != nil {
+		return nil, fmt.Errorf("SHOP_TRUSTED_PROXIES: %w", err)
+	}
 	db, err := database.Open(ctx, s.DatabaseURL)
 	if err != nil {
 		return nil, fmt.Errorf("SHOP_DATABASE_URL: %w", err)
@@ -63,6 +69,7 @@ func New(ctx context.Context, s settings.Settings, log *slog.Logger) (*App, erro
 	}
 	a := &App{settings: s, log: log, db: db, redis: redis, tokens: issuer, health: &health{db: db, redis: redis}}
 	a.outbox = outbox.New(db, redis, log)
+	a.guard = ratelimit.NewGuard(ratelimit.New(redis, log), s.RateLimits, proxies)
 	a.accounts = accounts.New(db, issuer, log)
 	a.catalog = catalog.New(db)
 	a.cart = cart.New(db, a.catalog)
@@ -77,14 +84,14 @@ func New(ctx context.Context, s settings.Settings, log *slog.Logger) (*App, erro
 // apiListener is the REST API.
 func (a *App) apiListener() *fiber.App {
 	listener := a.listener()
-	a.mount(listener, a.apiRoutes())
+	mount(listener, a.apiRoutes(), a.guards)
 	return listener
 }
 
 // socketListener is the notifications.
 func (a *App) socketListener() *fiber.App {
 	listener := a.listener()
-	a.mount(listener, a.socketRoutes())
+	mount(listener, a.socketRoutes(), unguarded)
 	return listener
 }
 

@@ -76,15 +76,41 @@ func (a *App) socketRoutes() []route {
 	return []route{{http.MethodGet, "/ws/notifications/:user_id/", anyone, a.hub.Handler}}
 }
 
-// mount adds routes behind their guards. Fiber itself answers a known path's other methods with 405.
-func (a *App) mount(listener *fiber.App, routes []route) {
-	guards := map[access][]fiber.Handler{
-		anyone:   nil,
-		customer: {httpapi.Authenticated(a.accounts.Authenticate)},
-		staff:    {httpapi.Authenticated(a.accounts.Authenticate), httpapi.StaffOnly},
+// guards are what a request passes before a route's handler: a rate limit, and who may.
+func (a *App) guards(r route) []fiber.Handler {
+	authenticated := []fiber.Handler{a.guard.Refused, httpapi.Authenticated(a.accounts.Authenticate), a.guard.User}
+	switch r.who {
+	case staff:
+		return append(authenticated, httpapi.StaffOnly)
+	case customer:
+		return authenticated
+	default:
+		return []fiber.Handler{a.anonymousLimit(r.path)}
 	}
+}
+
+// anonymousLimit is the rate limit of a route that needs no token: tighter where secrets can be guessed or
+// mail is sent.
+func (a *App) anonymousLimit(path string) fiber.Handler {
+	switch path {
+	case "/auth/api/register/":
+		return a.guard.Register
+	case "/auth/api/token/":
+		return a.guard.Login
+	case "/auth/api/password/reset/", "/auth/api/password/reset/confirm/":
+		return a.guard.Reset
+	default:
+		return a.guard.Anonymous
+	}
+}
+
+// unguarded is for routes whose handlers see to it themselves who may.
+func unguarded(route) []fiber.Handler { return nil }
+
+// mount adds routes behind their guards. Fiber itself answers a known path's other methods with 405.
+func mount(listener *fiber.App, routes []route, guards func(route) []fiber.Handler) {
 	for _, r := range routes {
-		handlers := append(append([]fiber.Handler{}, guards[r.who]...), r.handle)
+		handlers := append(guards(r), r.handle)
 		listener.Add(r.method, r.path, handlers...)
 		if r.method == http.MethodGet {
 			listener.Head(r.path, handlers...)

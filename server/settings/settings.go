@@ -12,6 +12,8 @@ import (
 	"strings"
 	"text/tabwriter"
 	"time"
+
+	"github.com/shopkeeper-dev/shopkeeper/server/ratelimit"
 )
 
 // Settings is what the server was told. Secret values never appear in an error or a log line.
@@ -32,6 +34,7 @@ type Settings struct {
 	PublicCatalog     bool
 	AllowedOrigins    []string
 	CORSOrigins       []string
+	RateLimits        ratelimit.Limits
 	AccessTokenTTL    time.Duration
 	RefreshTokenTTL   time.Duration
 	Drain             time.Duration

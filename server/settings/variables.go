@@ -8,6 +8,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/shopkeeper-dev/shopkeeper/server/ratelimit"
 )
 
 var variables = []variable{
@@ -116,6 +118,15 @@ var variables = []variable{
 		name: "SHOP_CORS_ORIGINS", about: "web origins whose scripts may use the API",
 		allowed: "origins with commas between them, such as https://shop.example.com; * for any",
 		read:    func(s *Settings, text string) error { return origins(&s.CORSOrigins, text) },
+	},
+	{
+		name: "SHOP_RATE_LIMITS", fallback: "login=10/m,register=5/m,reset=3/m,anonymous=120/m,user=600/m",
+		about:   "how often each user, or address without a token, may ask; over all pods",
+		allowed: "off, or NAME=COUNT/UNIT with commas between them, of login, register, reset, anonymous and user, per s, m, h or d",
+		read: func(s *Settings, text string) (err error) {
+			s.RateLimits, err = ratelimit.Parse(text)
+			return err
+		},
 	},
 	{
 		name: "SHOP_ACCESS_TOKEN_TTL", fallback: "15m", about: "how long an access token is good",

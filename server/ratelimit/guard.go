@@ -1,0 +1,91 @@
+package ratelimit
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"net/netip"
+	"strconv"
+
+	"github.com/gofiber/fiber/v2"
+
+	"github.com/shopkeeper-dev/shopkeeper/server/httpapi"
+)
+
+// Guard applies limits to requests.
+type Guard struct {
+	limiter *Limiter
+	limits  Limits
+	proxies httpapi.Proxies
+}
+
+// NewGuard makes a guard that believes the given proxies about where a request comes from.
+func NewGuard(limiter *Limiter, limits Limits, proxies httpapi.Proxies) *Guard {
+	return &Guard{limiter: limiter, limits: limits, proxies: proxies}
+}
+
+// Login bounds attempts to log in, by address.
+func (g *Guard) Login(c *fiber.Ctx) error { return g.before(c, g.limits.Login, g.address(c)) }
+
+// Register bounds registrations, by address.
+func (g *Guard) Register(c *fiber.Ctx) error { return g.before(c, g.limits.Register, g.address(c)) }
+
+// Reset bounds requests to reset a password, by address.
+func (g *Guard) Reset(c *fiber.Ctx) error { return g.before(c, g.limits.Reset, g.address(c)) }
+
+// Anonymous bounds what needs no token, by address.
+func (g *Guard) Anonymous(c *fiber.Ctx) error { return g.before(c, g.limits.Anonymous, g.address(c)) }
+
+// User bounds what one user asks; it stands behind the check of the token.
+func (g *Guard) User(c *fiber.Ctx) error {
+	return g.before(c, g.limits.User, strconv.FormatInt(httpapi.CallerOf(c).UserID, 10))
+}
+
+// Refused stands before the check of the token and bounds the requests that it refuses, by address.
+func (g *Guard) Refused(c *fiber.Ctx) error {
+	err := c.Next()
+	var refused *httpapi.Error
+	if !errors.As(err, &refused) || refused.Status != http.StatusUnauthorized {
+		return err
+	}
+	if throttled := g.count(c, g.limits.Anonymous, g.address(c)); throttled != nil {
+		return throttled
+	}
+	return err
+}
+
+// address is that of the client, or the network of an IPv6 one: a /64 belongs to one customer.
+func (g *Guard) address(c *fiber.Ctx) string {
+	address := g.proxies.Client(c)
+	if address.Is4() {
+		return address.String()
+	}
+	network := netip.PrefixFrom(address, 64).Masked()
+	return network.String()
+}
+
+func (g *Guard) before(c *fiber.Ctx, limit Limit, key string) error {
+	if throttled := g.count(c, limit, key); throttled != nil {
+		return throttled
+	}
+	return c.Next()
+}
+
+// count uses a limit once, tells the client how it stands, and returns the 429 of one that is used up. The
+// headers are those of draft-ietf-httpapi-ratelimit-headers.
+func (g *Guard) count(c *fiber.Ctx, limit Limit, key string) error {
+	decision := g.limiter.Take(c.UserContext(), limit, key)
+	if decision.Known {
+		c.Set("RateLimit-Policy", fmt.Sprintf("%q;q=%d;w=%d", limit.Name, limit.Count, seconds(limit.Per)))
+		c.Set("RateLimit", fmt.Sprintf("%q;r=%d;t=%d", limit.Name, decision.Remaining, seconds(decision.Reset)))
+	}
+	if decision.Allowed {
+		return nil
+	}
+	wait := max(seconds(decision.Wait), 1)
+	return &httpapi.Error{
+		Status:  http.StatusTooManyRequests,
+		Message: fmt.Sprintf("Request was throttled. Expected available in %d seconds.", wait),
+		Header:  map[string]string{fiber.HeaderRetryAfter: strconv.FormatInt(wait, 10)},
+	}
+}
