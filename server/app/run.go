@@ -38,6 +38,9 @@ func (a *App) Run(ctx context.Context) error {
 			return err
 		}
 		group.Go(func() error { return a.outbox.Run(working) })
+		if a.settings.API {
+			group.Go(func() error { return a.orders.Run(working, a.log) })
+		}
 		if a.settings.Notifications {
 			group.Go(func() error { return a.hub.Run(working) })
 		}

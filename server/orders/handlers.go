@@ -81,11 +81,19 @@ func (s *Orders) Create(c *fiber.Ctx) error {
 	if err := fields.Err(); err != nil {
 		return err
 	}
-	created, err := s.create(c.UserContext(), wanted)
+	key, err := readKey(c)
 	if err != nil {
 		return err
 	}
-	return c.Status(http.StatusCreated).JSON(created)
+	answer, replayed, err := s.create(c.UserContext(), wanted, key)
+	if err != nil {
+		return err
+	}
+	if replayed {
+		c.Set("Idempotent-Replayed", "true")
+	}
+	c.Set(fiber.HeaderContentType, fiber.MIMEApplicationJSON)
+	return c.Status(http.StatusCreated).Send(answer)
 }
 
 // Cancel answers POST /api/orders/{id}/cancel/.

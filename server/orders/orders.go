@@ -30,35 +30,52 @@ func New(db *database.DB, products *catalog.Catalog, carts *cart.Cart, publisher
 	return &Orders{db: db, catalog: products, cart: carts, publisher: publisher}
 }
 
-// create makes an order of what is in its user's cart. All of it happens or nothing.
-func (s *Orders) create(ctx context.Context, wanted order) (view orderView, err error) {
+// create makes an order of what is in its user's cart and returns the answer to its request. All of it happens
+// or nothing. A request that bears the key of an earlier one is that one: it changes nothing and gets its answer.
+func (s *Orders) create(ctx context.Context, wanted order, key idempotencyKey) (answer []byte, replayed bool, err error) {
 	var event outbox.Event
 	err = s.db.InTx(ctx, func(tx *gorm.DB) error {
-		o := wanted
-		items, err := s.sell(tx, o.UserID)
-		if err != nil {
+		// First of all, so that of two requests at once the second waits here, holding nothing.
+		if answer, replayed, err = key.claim(tx, wanted.UserID); err != nil || replayed {
 			return err
 		}
-		if o.TotalCents, err = totalOf(items); err != nil {
+		var view orderView
+		if view, err = s.place(tx, wanted); err != nil {
 			return err
 		}
-		o.Status, o.CreatedAt = pending, database.Now()
-		o.UpdatedAt = o.CreatedAt
-		history, err := insertOrder(tx, &o, items)
-		if err != nil {
+		if answer, err = httpapi.EncodeJSON(view); err != nil {
+			return fmt.Errorf("encode order %d: %w", view.ID, err)
+		}
+		if err := key.keep(tx, wanted.UserID, answer); err != nil {
 			return err
 		}
-		view = viewOf(o, items, history)
-		event, err = outbox.Record(tx, o.UserID, orderNotification{
-			Type: "order_notification", OrderID: o.ID, Message: "Order created successfully",
+		event, err = outbox.Record(tx, wanted.UserID, orderNotification{
+			Type: "order_notification", OrderID: view.ID, Message: "Order created successfully",
 		})
 		return err
 	})
+	if err == nil && !replayed {
+		s.publisher.Publish(ctx, event)
+	}
+	return answer, replayed, err
+}
+
+// place turns the cart of an order's user into the order.
+func (s *Orders) place(tx *gorm.DB, o order) (orderView, error) {
+	items, err := s.sell(tx, o.UserID)
 	if err != nil {
 		return orderView{}, err
 	}
-	s.publisher.Publish(ctx, event)
-	return view, nil
+	if o.TotalCents, err = totalOf(items); err != nil {
+		return orderView{}, err
+	}
+	o.Status, o.CreatedAt = pending, database.Now()
+	o.UpdatedAt = o.CreatedAt
+	history, err := insertOrder(tx, &o, items)
+	if err != nil {
+		return orderView{}, err
+	}
+	return viewOf(o, items, history), nil
 }
 
 // sell takes what is in a user's cart out of it and out of stock, at the prices of this moment.

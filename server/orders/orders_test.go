@@ -44,6 +44,7 @@ type shop struct {
 	db        *database.DB
 	server    *httpapitest.Server
 	published *recorder
+	orders    *orders.Orders
 
 	anna, staff     *httpapitest.Client
 	annaID, staffID int64
@@ -59,6 +60,7 @@ func forEachEngine(t *testing.T, test func(t *testing.T, s *shop)) {
 		s := &shop{db: db, published: &recorder{}, annaID: databasetest.NewUser(t, db), staffID: databasetest.NewUser(t, db)}
 		carts := cart.New(db, products)
 		bought := orders.New(db, products, carts, s.published)
+		s.orders = bought
 		s.server = httpapitest.Serve(t, func(app *fiber.App) {
 			app.Delete("/api/products/:id/", products.DeleteProduct)
 			app.Get("/api/cart/", carts.Get)

@@ -36,6 +36,7 @@ type Server struct {
 type Client struct {
 	server *Server
 	token  string
+	header http.Header
 }
 
 // Answer is what a client got.
@@ -93,6 +94,17 @@ func authenticate(_ context.Context, token string) (httpapi.Caller, error) {
 	return httpapi.Caller{UserID: userID, Staff: staff}, nil
 }
 
+// With is the client sending one header more.
+func (c *Client) With(name, value string) *Client {
+	more := *c
+	more.header = c.header.Clone()
+	if more.header == nil {
+		more.header = http.Header{}
+	}
+	more.header.Add(name, value)
+	return &more
+}
+
 // Do sends a request, with a JSON body unless it is empty, to the host localhost:8000 as far as the server
 // can tell. An answer of 500 fails the test.
 func (c *Client) Do(method, path, body string) Answer {
@@ -111,6 +123,9 @@ func (c *Client) Do(method, path, body string) Answer {
 	}
 	if body != "" {
 		request.Header.Set("Content-Type", "application/json")
+	}
+	for name, values := range c.header {
+		request.Header[name] = values
 	}
 	response, err := c.server.http.Do(request)
 	if err != nil {

@@ -112,6 +112,17 @@ CREATE TABLE order_history (
 );
 CREATE INDEX order_history_order ON order_history (order_id);
 
+-- The first answers to orders that bore an Idempotency-Key, to be given again. Kept for a day.
+CREATE TABLE order_keys (
+    user_id    bigint      NOT NULL REFERENCES users (id) ON DELETE CASCADE,
+    key        text        NOT NULL,
+    body_hash  text        NOT NULL,
+    answer     text        NOT NULL,
+    created_at timestamptz NOT NULL,
+    PRIMARY KEY (user_id, key)
+);
+CREATE INDEX order_keys_age ON order_keys (created_at);
+
 -- The counter's row lock gives events of one user the order of their commits.
 CREATE TABLE notification_counters (
     user_id       bigint PRIMARY KEY REFERENCES users (id) ON DELETE CASCADE,
@@ -132,5 +143,5 @@ CREATE INDEX notification_events_unpublished ON notification_events (created_at)
 CREATE INDEX notification_events_age ON notification_events (created_at);
 
 -- +goose Down
-DROP TABLE notification_events, notification_counters, order_history, order_items, orders,
+DROP TABLE notification_events, notification_counters, order_keys, order_history, order_items, orders,
     cart_items, carts, products, categories, signing_keys, refresh_families, users;
