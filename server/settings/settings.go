@@ -30,6 +30,7 @@ type Settings struct {
 	AdminEmail        string
 	AdminPassword     string
 	PublicURL         string
+	SMTPURL           string // empty: no mail is sent
 	TrustedProxies    []string
 	PublicCatalog     bool
 	AllowedOrigins    []string

@@ -47,6 +47,8 @@ func TestBadSettingsAreNamedWithTheirValueAndTheCure(t *testing.T) {
 		{"SHOP_ADMIN_EMAIL", "root@example.com", "set without SHOP_ADMIN_PASSWORD"},
 		{"SHOP_ADMIN_PASSWORD", "hush", "SHOP_ADMIN_PASSWORD (its value is not shown): a bad length; want 8 to 128 characters"},
 		{"SHOP_PUBLIC_URL", "shop.example.com", "SHOP_PUBLIC_URL"},
+		{"SHOP_SMTP_URL", "mail.example.com:587", "SHOP_SMTP_URL (its value is not shown): unknown kind of URL; want smtp://USER"},
+		{"SHOP_SMTP_URL", "smtp://shop:hush@mail:port", "SHOP_SMTP_URL (its value is not shown): not a URL"},
 		{"SHOP_TRUSTED_PROXIES", "10.0.0.0/8, proxy", "not an address or a range; want addresses or CIDR ranges"},
 		{"SHOP_PUBLIC_CATALOG", "maybe", `SHOP_PUBLIC_CATALOG="maybe": not understood; want true or false`},
 		{"SHOP_ALLOWED_ORIGINS", "shop.example.com", "not an origin"},

@@ -62,7 +62,7 @@ var variables = []variable{
 	{
 		name: "SHOP_SIGNING_KEYS", secret: true,
 		about:   "keys of the tokens; the first signs, all verify; made and kept in the database if not set",
-		allowed: "KID:SECRET, and more of them with commas between; a secret has 32 characters or more",
+		allowed: "KID:SECRET, and more of them with commas between, a secret of 32 characters or more, or a JWK Set",
 		read:    func(s *Settings, text string) error { s.SigningKeys = text; return nil },
 	},
 	{
@@ -94,6 +94,17 @@ var variables = []variable{
 				return nil
 			}
 			return schemed(&s.PublicURL, text, "http", "https")
+		},
+	},
+	{
+		name: "SHOP_SMTP_URL", secret: true,
+		about:   "the mail server for password resets; if not set, mail is shown in the log, on SQLite only",
+		allowed: "smtp://USER:PASSWORD@HOST:PORT?from=ADDRESS or smtps://…",
+		read: func(s *Settings, text string) error {
+			if text == "" {
+				return nil
+			}
+			return schemed(&s.SMTPURL, text, "smtp", "smtps")
 		},
 	},
 	{
