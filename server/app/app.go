@@ -23,6 +23,7 @@ import (
 	"github.com/shopkeeper-dev/shopkeeper/server/ratelimit"
 	"github.com/shopkeeper-dev/shopkeeper/server/settings"
 	"github.com/shopkeeper-dev/shopkeeper/server/tokens"
+	"github.com/shopkeeper-dev/shopkeeper/server/web"
 )
 
 // App is one shop server process. Make it with [New]; it does nothing until [App.Run].
@@ -43,6 +44,7 @@ type App struct {
 	cart     *cart.Cart
 	orders   *orders.Orders
 	hub      *notifications.Hub
+	web      *web.Web
 }
 
 // New prepares a server. Neither the database nor Redis needs to answer yet.
@@ -59,6 +61,10 @@ func New(ctx context.Context, s settings.Settings, log *slog.Logger) (*App, erro
 	if err != nil {
 		return nil, fmt.Errorf("SHOP_TRUSTED_PROXIES: %w", err)
 	}
+	pages, err := web.New()
+	if err != nil {
+		return nil, err
+	}
 	db, err := database.Open(ctx, s.DatabaseURL)
 	if err != nil {
 		return nil, fmt.Errorf("SHOP_DATABASE_URL: %w", err)
@@ -67,7 +73,7 @@ func New(ctx context.Context, s settings.Settings, log *slog.Logger) (*App, erro
 	if err != nil {
 		return nil, fmt.Errorf("SHOP_REDIS_URL: %w", errors.Join(err, db.Close()))
 	}
-	a := &App{settings: s, log: log, db: db, redis: redis, tokens: issuer, health: &health{db: db, redis: redis}}
+	a := &App{settings: s, log: log, db: db, redis: redis, tokens: issuer, health: &health{db: db, redis: redis}, web: pages}
 	a.outbox = outbox.New(db, redis, log)
 	a.guard = ratelimit.NewGuard(ratelimit.New(redis, log), s.RateLimits, proxies)
 	a.accounts = accounts.New(db, issuer, log)

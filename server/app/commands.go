@@ -13,6 +13,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/shopkeeper-dev/shopkeeper/server/openapi"
 	"github.com/shopkeeper-dev/shopkeeper/server/settings"
 )
 
@@ -25,6 +26,7 @@ Usage: shopkeeper-server [COMMAND]
   migrate status      tell the schema's version in the database and the one needed
   seed                fill an empty catalogue with demo products
   createadmin EMAIL   make a staff user with SHOP_ADMIN_PASSWORD, or with a password it prints
+  openapi             print the API's description in OpenAPI 3.1
   healthcheck         exit 0 if the server of these settings is ready
   version             print the version
   help                print this
@@ -44,6 +46,13 @@ func Command(ctx context.Context, version string, args []string) error {
 	case name == "version" || name == "--version":
 		fmt.Println(version)
 		return nil
+	case name == "openapi":
+		document, err := openapi.Document()
+		if err != nil {
+			return err
+		}
+		_, err = os.Stdout.Write(document)
+		return err
 	}
 	s, err := settings.Load(os.LookupEnv)
 	if err != nil {

@@ -67,6 +67,10 @@ func (a *App) apiRoutes() []route {
 		{get, "/api/orders/:id/", customer, a.orders.Get},
 		{post, "/api/orders/:id/cancel/", customer, a.orders.Cancel},
 		{patch, "/api/orders/:id/status/", staff, a.orders.ChangeStatus},
+
+		{get, "/api/schema/", anyone, a.web.Schema},
+		{get, "/api/docs/", anyone, a.web.Docs},
+		{get, "/api/docs/:file", anyone, a.web.DocsFile},
 	}
 }
 

@@ -76,10 +76,11 @@ func (a *App) welcome(ctx context.Context) error {
 	fmt.Printf(`
 The shop is open, on the database %s.
   REST API        http://localhost%s/api/products/
+  documentation   http://localhost%s/api/docs/
   notifications   ws://localhost%s/ws/notifications/{user_id}/
   staff login     %s
 
-`, strings.TrimPrefix(a.settings.DatabaseURL, "sqlite:"), portOf(a.settings.APIAddr), portOf(a.settings.NotificationsAddr), login)
+`, strings.TrimPrefix(a.settings.DatabaseURL, "sqlite:"), portOf(a.settings.APIAddr), portOf(a.settings.APIAddr), portOf(a.settings.NotificationsAddr), login)
 	return nil
 }
 
