@@ -37,22 +37,27 @@ func forEachEngine(t *testing.T, test func(t *testing.T, s *shop)) {
 	t.Helper()
 	databasetest.ForEachEngine(t, func(t *testing.T, db *database.DB) {
 		s := &shop{Catalog: catalog.New(db), db: db}
-		server := httpapitest.Serve(t, func(app *fiber.App) {
-			app.Get("/api/products/", s.ListProducts)
-			app.Post("/api/products/", s.CreateProduct)
-			app.Get("/api/products/:id/", s.GetProduct)
-			app.Put("/api/products/:id/", s.UpdateProduct)
-			app.Patch("/api/products/:id/", s.UpdateProduct)
-			app.Delete("/api/products/:id/", s.DeleteProduct)
-			app.Get("/api/categories/", s.ListCategories)
-			app.Post("/api/categories/", s.CreateCategory)
-			app.Get("/api/categories/:id/", s.GetCategory)
-			app.Put("/api/categories/:id/", s.UpdateCategory)
-			app.Patch("/api/categories/:id/", s.UpdateCategory)
-			app.Delete("/api/categories/:id/", s.DeleteCategory)
-		})
+		server := serve(t, s.Catalog)
 		s.staff, s.customer = server.Staff(staffID), server.Customer(2)
 		test(t, s)
+	})
+}
+
+func serve(t *testing.T, c *catalog.Catalog) *httpapitest.Server {
+	t.Helper()
+	return httpapitest.Serve(t, func(app *fiber.App) {
+		app.Get("/api/products/", c.ListProducts)
+		app.Post("/api/products/", c.CreateProduct)
+		app.Get("/api/products/:id/", c.GetProduct)
+		app.Put("/api/products/:id/", c.UpdateProduct)
+		app.Patch("/api/products/:id/", c.UpdateProduct)
+		app.Delete("/api/products/:id/", c.DeleteProduct)
+		app.Get("/api/categories/", c.ListCategories)
+		app.Post("/api/categories/", c.CreateCategory)
+		app.Get("/api/categories/:id/", c.GetCategory)
+		app.Put("/api/categories/:id/", c.UpdateCategory)
+		app.Patch("/api/categories/:id/", c.UpdateCategory)
+		app.Delete("/api/categories/:id/", c.DeleteCategory)
 	})
 }
 
@@ -231,13 +236,15 @@ func TestAChangeOfAProductKeepsSalesMeanwhile(t *testing.T) {
 		})
 		both.Go(func() {
 			for range sales {
+				var moves catalog.Moves
 				err := s.db.InTx(t.Context(), func(tx *gorm.DB) error {
-					_, _, err := s.TakeStock(tx, id, 1)
+					_, _, err := s.TakeStock(tx, &moves, id, 1)
 					return err
 				})
 				if err != nil {
 					t.Error(err)
 				}
+				s.Announce(moves)
 			}
 		})
 		both.Wait()
@@ -252,12 +259,13 @@ func TestStockMoves(t *testing.T) {
 		s.addCategory(t, "Electronics")
 		id := s.addProduct(t, `"name":"Lamp","price":"9.99","stock":5,"category":1`)
 		db := s.db.WithContext(t.Context())
+		var moves catalog.Moves
 		for _, step := range []struct {
 			units int64
 			ok    bool
 			left  int64
 		}{{6, false, 5}, {2, true, 3}, {3, true, 0}, {1, false, 0}} {
-			taken, ok, err := s.TakeStock(db, id, step.units)
+			taken, ok, err := s.TakeStock(db, &moves, id, step.units)
 			if err != nil || ok != step.ok || s.stock(t, id) != step.left {
 				t.Errorf("taking %d: %v, %v, %d left; want %v, %d left", step.units, ok, err, s.stock(t, id), step.ok, step.left)
 			}
@@ -267,11 +275,11 @@ func TestStockMoves(t *testing.T) {
 		}
 		const largest = 1<<31 - 1
 		for _, step := range []struct{ units, left int64 }{{2, 2}, {largest - 2, largest}, {1, largest}, {largest, largest}} {
-			if err := s.ReturnStock(db, id, step.units); err != nil || s.stock(t, id) != step.left {
+			if err := s.ReturnStock(db, &moves, id, step.units); err != nil || s.stock(t, id) != step.left {
 				t.Errorf("returning %d: %v, %d left; want %d", step.units, err, s.stock(t, id), step.left)
 			}
 		}
-		if _, ok, err := s.TakeStock(db, id+1, 1); ok || err != nil {
+		if _, ok, err := s.TakeStock(db, &moves, id+1, 1); ok || err != nil {
 			t.Errorf("taking from a product that is not there: %v, %v", ok, err)
 		}
 	})

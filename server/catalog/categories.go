@@ -14,28 +14,32 @@ import (
 
 // ListCategories answers GET /api/categories/.
 func (s *Catalog) ListCategories(c *fiber.Ctx) error {
-	page, err := httpapi.ReadPage(c)
-	if err != nil {
-		return err
-	}
-	categories, count, err := listCategories(s.db.WithContext(c.UserContext()), page)
-	if err != nil {
-		return err
-	}
-	return httpapi.SendPage(c, page, count, categories)
+	return s.send(c, func() (*page, error) {
+		request, err := httpapi.ReadPage(c)
+		if err != nil {
+			return nil, err
+		}
+		categories, count, err := listCategories(s.db.WithContext(c.UserContext()), request)
+		if err != nil {
+			return nil, err
+		}
+		return newPage(httpapi.PageOf(c, request, count, categories))
+	})
 }
 
 // GetCategory answers GET /api/categories/{id}/.
 func (s *Catalog) GetCategory(c *fiber.Ctx) error {
-	id, err := httpapi.PathID(c, "id")
-	if err != nil {
-		return err
-	}
-	found, err := findCategory(s.db.WithContext(c.UserContext()), id)
-	if err != nil {
-		return err
-	}
-	return c.JSON(found)
+	return s.send(c, func() (*page, error) {
+		id, err := httpapi.PathID(c, "id")
+		if err != nil {
+			return nil, err
+		}
+		found, err := findCategory(s.db.WithContext(c.UserContext()), id)
+		if err != nil {
+			return nil, err
+		}
+		return newPage(found)
+	})
 }
 
 // CreateCategory answers POST /api/categories/.
@@ -74,7 +78,7 @@ func (s *Catalog) DeleteCategory(c *fiber.Ctx) error {
 	if err != nil {
 		return err
 	}
-	err = eraseCategory(s.db.WithContext(c.UserContext()), id)
+	err = s.change(c.UserContext(), func(tx *gorm.DB) error { return eraseCategory(tx, id) })
 	if database.IsReferenced(err) {
 		return httpapi.BadRequest("Cannot delete a category that has products, archived ones included.")
 	}
@@ -87,7 +91,7 @@ func (s *Catalog) DeleteCategory(c *fiber.Ctx) error {
 // writeCategory stores the category that current returns as a client wants it, and returns it as everyone
 // sees it.
 func (s *Catalog) writeCategory(ctx context.Context, fields *httpapi.Fields, current func(*gorm.DB) (category, error)) (written categoryDetail, err error) {
-	err = s.db.InTx(ctx, func(tx *gorm.DB) error {
+	err = s.change(ctx, func(tx *gorm.DB) error {
 		if err := lockCategories(tx); err != nil {
 			return err
 		}

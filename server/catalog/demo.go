@@ -28,7 +28,7 @@ type demoProduct struct {
 // SeedDemo fills an empty catalogue with products to try the shop with, and returns how many it added: none
 // where there is any category already. Processes that seed at once take turns.
 func (s *Catalog) SeedDemo(ctx context.Context) (added int, err error) {
-	err = s.db.InTx(ctx, func(tx *gorm.DB) error {
+	err = s.change(ctx, func(tx *gorm.DB) error {
 		if err := lockCategories(tx); err != nil {
 			return err
 		}

@@ -1,43 +1,98 @@
 package catalog
 
 import (
+	"fmt"
+	"math"
 	"strings"
-
-	"gorm.io/gorm"
 
 	"github.com/shopkeeper-dev/shopkeeper/server/httpapi"
 )
 
-// filtered is the products that a client asks for. What does not parse is noted in query.
-func filtered(tx *gorm.DB, query *httpapi.Query) *gorm.DB {
-	found := tx.Table("products AS p").Where("p.archived_at IS NULL")
-	if category, ok := query.Integer("category"); ok {
-		found = found.Where("p.category_id = ?", category)
-	}
+// filter is the products that a client asks for.
+type filter struct {
+	hasCategory     bool
+	category        int64
+	lowest, highest int64 // price, in cents
+	inStock         *bool
+	featured        *bool
+	words           []string // that must all be in the search text
+}
+
+// readFilter reads a filter. What does not parse is noted in query.
+func readFilter(query *httpapi.Query) filter {
+	f := filter{lowest: math.MinInt64, highest: math.MaxInt64}
+	f.category, f.hasCategory = query.Integer("category")
 	if lowest, ok := query.Money("price_min"); ok {
-		found = found.Where("p.price_cents >= ?", lowest)
+		f.lowest = int64(lowest)
 	}
 	if highest, ok := query.Money("price_max"); ok {
-		found = found.Where("p.price_cents <= ?", highest)
+		f.highest = int64(highest)
 	}
-	if inStock, ok := query.Boolean("in_stock"); ok && inStock {
-		found = found.Where("p.stock > 0")
-	} else if ok {
-		found = found.Where("p.stock = 0")
+	if inStock, ok := query.Boolean("in_stock"); ok {
+		f.inStock = &inStock
 	}
 	if featured, ok := query.Boolean("featured"); ok {
-		found = found.Where("p.featured = ?", featured)
+		f.featured = &featured
 	}
 	if search, ok := query.Text("search"); ok {
-		for word := range strings.FieldsSeq(fold(search)) {
-			found = found.Where(`p.search_text LIKE ? ESCAPE '\'`, contains(word))
+		f.words = strings.Fields(fold(search))
+	}
+	return f
+}
+
+// key is the same for filters that find the same.
+func (f filter) key() string {
+	mask, want := f.marks()
+	return fmt.Sprint(f.hasCategory, f.category, f.lowest, f.highest, mask, want, f.words)
+}
+
+// marks are those that matter, and how they must be.
+func (f filter) marks() (mask, want uint8) {
+	mask, want = onSale, onSale
+	for mark, wanted := range map[uint8]*bool{inStock: f.inStock, featured: f.featured} {
+		if wanted != nil {
+			mask |= mark
+			if *wanted {
+				want |= mark
+			}
 		}
 	}
-	return found.Session(&gorm.Session{}) // counted and listed
+	return mask, want
+}
+
+// where is the filter as a condition on products p, with its arguments.
+func (f filter) where() (condition string, arguments []any) {
+	var where strings.Builder
+	where.WriteString("p.archived_at IS NULL")
+	and := func(condition string, values ...any) {
+		where.WriteString(" AND " + condition)
+		arguments = append(arguments, values...)
+	}
+	if f.hasCategory {
+		and("p.category_id = ?", f.category)
+	}
+	if f.lowest != math.MinInt64 {
+		and("p.price_cents >= ?", f.lowest)
+	}
+	if f.highest != math.MaxInt64 {
+		and("p.price_cents <= ?", f.highest)
+	}
+	if f.inStock != nil && *f.inStock {
+		and("p.stock > 0")
+	} else if f.inStock != nil {
+		and("p.stock = 0")
+	}
+	if f.featured != nil {
+		and("p.featured = ?", *f.featured)
+	}
+	for _, word := range f.words {
+		and(`p.search_text LIKE ? ESCAPE '\'`, contains(word))
+	}
+	return where.String(), arguments
 }
 
 // sortable are the columns behind ?ordering=.
-var sortable = map[string]string{"price": "p.price_cents", "name": "p.name", "created_at": "p.created_at", "id": "p.id"}
+var sortable = map[string]string{"price": "price_cents", "name": "name", "created_at": "created_at", "id": "id"}
 
 const newestFirst = "p.created_at DESC, p.id DESC"
 
@@ -57,7 +112,7 @@ func orderBy(ordering string) string {
 		if descending {
 			direction = " DESC"
 		}
-		terms = append(terms, column+direction)
+		terms = append(terms, "p."+column+direction)
 	}
 	if len(terms) == 0 {
 		return newestFirst

@@ -18,34 +18,42 @@ const longestName = 255 // characters
 
 // ListProducts answers GET /api/products/.
 func (s *Catalog) ListProducts(c *fiber.Ctx) error {
-	page, err := httpapi.ReadPage(c)
-	if err != nil {
-		return err
-	}
-	query := httpapi.ReadQuery(c)
-	found := filtered(s.db.WithContext(c.UserContext()), query)
-	ordering, _ := query.Text("ordering")
-	if err := query.Err(); err != nil {
-		return err
-	}
-	products, count, err := listProducts(found, orderBy(ordering), page)
-	if err != nil {
-		return err
-	}
-	return httpapi.SendPage(c, page, count, products)
+	return s.send(c, func() (*page, error) {
+		request, err := httpapi.ReadPage(c)
+		if err != nil {
+			return nil, err
+		}
+		query := httpapi.ReadQuery(c)
+		f := readFilter(query)
+		ordering, _ := query.Text("ordering")
+		if err := query.Err(); err != nil {
+			return nil, err
+		}
+		products, count, err := s.listProducts(c.UserContext(), f, orderBy(ordering), request)
+		if err != nil {
+			return nil, err
+		}
+		ids := make([]int64, len(products))
+		for n, p := range products {
+			ids[n] = p.ID
+		}
+		return newPage(httpapi.PageOf(c, request, count, products), ids...)
+	})
 }
 
 // GetProduct answers GET /api/products/{id}/.
 func (s *Catalog) GetProduct(c *fiber.Ctx) error {
-	id, err := httpapi.PathID(c, "id")
-	if err != nil {
-		return err
-	}
-	found, err := findProduct(s.db.WithContext(c.UserContext()), id)
-	if err != nil {
-		return err
-	}
-	return c.JSON(found)
+	return s.send(c, func() (*page, error) {
+		id, err := httpapi.PathID(c, "id")
+		if err != nil {
+			return nil, err
+		}
+		found, err := findProduct(s.db.WithContext(c.UserContext()), id)
+		if err != nil {
+			return nil, err
+		}
+		return newPage(found, id)
+	})
 }
 
 // CreateProduct answers POST /api/products/.
@@ -91,7 +99,7 @@ func (s *Catalog) DeleteProduct(c *fiber.Ctx) error {
 }
 
 func (s *Catalog) createProduct(ctx context.Context, fields *httpapi.Fields) (created productDetail, err error) {
-	err = s.db.InTx(ctx, func(tx *gorm.DB) error {
+	err = s.change(ctx, func(tx *gorm.DB) error {
 		created, err = writeProduct(tx, product{}, fields)
 		return err
 	})
@@ -100,7 +108,7 @@ func (s *Catalog) createProduct(ctx context.Context, fields *httpapi.Fields) (cr
 
 // updateProduct holds the product from read to write, so that no order takes stock in between.
 func (s *Catalog) updateProduct(ctx context.Context, id int64, fields *httpapi.Fields) (updated productDetail, err error) {
-	err = s.db.InTx(ctx, func(tx *gorm.DB) error {
+	err = s.change(ctx, func(tx *gorm.DB) error {
 		current, err := lockProduct(tx, id)
 		if err != nil {
 			return err
@@ -159,9 +167,9 @@ func noSuchCategory(id int64) string {
 
 // deleteProduct erases a product, or archives it when orders refer to it.
 func (s *Catalog) deleteProduct(ctx context.Context, id int64) error {
-	err := s.db.InTx(ctx, func(tx *gorm.DB) error { return eraseProduct(tx, id) })
+	err := s.change(ctx, func(tx *gorm.DB) error { return eraseProduct(tx, id) })
 	if database.IsReferenced(err) {
-		return archiveProduct(s.db.WithContext(ctx), id)
+		return s.change(ctx, func(tx *gorm.DB) error { return archiveProduct(tx, id) })
 	}
 	return err
 }

@@ -25,22 +25,29 @@ func (s *Catalog) Find(tx *gorm.DB, id int64) (found Summary, ok bool, err error
 // TakeStock takes units of a product out of stock and returns the product as it is at that moment. ok is
 // false, and nothing taken, when fewer are left or the product is not on sale. The product's row stays locked
 // until tx ends: to wait for one another and never in a circle, all take products in ascending order of id.
-func (s *Catalog) TakeStock(tx *gorm.DB, id, units int64) (taken Summary, ok bool, err error) {
+// What moved is noted for [Catalog.Announce].
+func (s *Catalog) TakeStock(tx *gorm.DB, moves *Moves, id, units int64) (taken Summary, ok bool, err error) {
 	row := tx.Raw(`UPDATE products SET stock = stock - ? WHERE id = ? AND stock >= ? AND archived_at IS NULL
-		RETURNING id, name, price_cents, (SELECT c.name FROM categories c WHERE c.id = products.category_id)`, units, id, units)
-	taken, ok, err = database.SelectOne(row, (*Summary).columns)
+		RETURNING id, name, price_cents, (SELECT c.name FROM categories c WHERE c.id = products.category_id), stock`, units, id, units)
+	var left int64
+	taken, ok, err = database.SelectOne(row, func(s *Summary) []any { return append(s.columns(), &left) })
 	if err != nil {
 		return Summary{}, false, fmt.Errorf("take stock of product %d: %w", id, err)
+	}
+	if ok {
+		moves.note(id, left == 0)
 	}
 	return taken, ok, nil
 }
 
 // ReturnStock puts units back, up to the largest stock there can be, in ascending order of id like TakeStock.
-func (s *Catalog) ReturnStock(tx *gorm.DB, id, units int64) error {
-	err := tx.Exec(`UPDATE products SET stock = CASE WHEN stock > ? THEN ? ELSE stock + ? END WHERE id = ?`,
-		math.MaxInt32-units, math.MaxInt32, units, id).Error
+func (s *Catalog) ReturnStock(tx *gorm.DB, moves *Moves, id, units int64) error {
+	var left int64
+	err := tx.Raw(`UPDATE products SET stock = CASE WHEN stock > ? THEN ? ELSE stock + ? END WHERE id = ? RETURNING stock`,
+		math.MaxInt32-units, math.MaxInt32, units, id).Scan(&left).Error
 	if err != nil {
 		return fmt.Errorf("return stock of product %d: %w", id, err)
 	}
+	moves.note(id, left == units)
 	return nil
 }

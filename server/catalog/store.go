@@ -1,6 +1,7 @@
 package catalog
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"slices"
@@ -27,20 +28,32 @@ func (p *productDetail) columns() []any {
 	return append(p.listedProduct.columns(), &p.Description, &p.Category, &p.CreatedAt, &p.UpdatedAt)
 }
 
-// listProducts returns one page of the products found, and how many there are in all.
-func listProducts(found *gorm.DB, order string, page httpapi.PageRequest) (products []listedProduct, count int64, err error) {
-	if err := found.Count(&count).Error; err != nil {
-		return nil, 0, fmt.Errorf("count products: %w", err)
+// listProducts returns one page of the products that a filter finds, and how many there are in all.
+func (s *Catalog) listProducts(ctx context.Context, f filter, order string, page httpapi.PageRequest) (products []listedProduct, count int64, err error) {
+	if page.Number > 1 {
+		if count, err = s.counts.of(ctx, f); err != nil {
+			return nil, 0, err
+		}
+		if err := page.Check(count); err != nil {
+			return nil, 0, err
+		}
 	}
-	if err := page.Check(count); err != nil {
-		return nil, 0, err
-	}
-	rows := found.Joins(joinCategories).Select(listedColumns).Order(order).Limit(page.Size).Offset(page.Offset())
+	// The join comes last: in the place of OFFSET it would be made for every product that is passed over.
+	where, arguments := f.where()
+	rows := s.db.WithContext(ctx).Raw("SELECT "+listedColumns+" FROM (SELECT p.* FROM products p WHERE "+where+
+		" ORDER BY "+order+" LIMIT ? OFFSET ?) p "+joinCategories+" ORDER BY "+order, append(arguments, page.Size, page.Offset())...)
 	products, err = database.Select(rows, (*listedProduct).columns)
 	if err != nil {
 		return nil, 0, fmt.Errorf("list products: %w", err)
 	}
-	return products, count, nil
+	if page.Number > 1 {
+		return products, count, nil
+	}
+	if len(products) < page.Size {
+		return products, int64(len(products)), nil
+	}
+	count, err = s.counts.of(ctx, f)
+	return products, max(count, int64(len(products))), err
 }
 
 // findProduct returns a product that is on sale, or a 404.

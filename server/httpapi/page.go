@@ -55,8 +55,8 @@ type Page[T any] struct {
 	Results  []T     `json:"results"`
 }
 
-// SendPage answers with one page of count rows in all.
-func SendPage[T any](c *fiber.Ctx, request PageRequest, count int64, results []T) error {
+// PageOf is one page of count rows in all.
+func PageOf[T any](c *fiber.Ctx, request PageRequest, count int64, results []T) Page[T] {
 	page := Page[T]{Count: count, Results: results}
 	if page.Results == nil {
 		page.Results = []T{}
@@ -67,7 +67,12 @@ func SendPage[T any](c *fiber.Ctx, request PageRequest, count int64, results []T
 	if request.Number > 1 {
 		page.Previous = pageLink(c, request.Number-1)
 	}
-	return c.JSON(page)
+	return page
+}
+
+// SendPage answers with one page of count rows in all.
+func SendPage[T any](c *fiber.Ctx, request PageRequest, count int64, results []T) error {
+	return c.JSON(PageOf(c, request, count, results))
 }
 
 // pageLink is the URL of the request with another page number; every other parameter stays.

@@ -34,13 +34,15 @@ func New(db *database.DB, products *catalog.Catalog, carts *cart.Cart, publisher
 // or nothing. A request that bears the key of an earlier one is that one: it changes nothing and gets its answer.
 func (s *Orders) create(ctx context.Context, wanted order, key idempotencyKey) (answer []byte, replayed bool, err error) {
 	var event outbox.Event
+	var moves catalog.Moves
 	err = s.db.InTx(ctx, func(tx *gorm.DB) error {
+		moves = catalog.Moves{}
 		// First of all, so that of two requests at once the second waits here, holding nothing.
 		if answer, replayed, err = key.claim(tx, wanted.UserID); err != nil || replayed {
 			return err
 		}
 		var view orderView
-		if view, err = s.place(tx, wanted); err != nil {
+		if view, err = s.place(tx, &moves, wanted); err != nil {
 			return err
 		}
 		if answer, err = httpapi.EncodeJSON(view); err != nil {
@@ -55,14 +57,15 @@ func (s *Orders) create(ctx context.Context, wanted order, key idempotencyKey) (
 		return err
 	})
 	if err == nil && !replayed {
+		s.catalog.Announce(moves)
 		s.publisher.Publish(ctx, event)
 	}
 	return answer, replayed, err
 }
 
 // place turns the cart of an order's user into the order.
-func (s *Orders) place(tx *gorm.DB, o order) (orderView, error) {
-	items, err := s.sell(tx, o.UserID)
+func (s *Orders) place(tx *gorm.DB, moves *catalog.Moves, o order) (orderView, error) {
+	items, err := s.sell(tx, moves, o.UserID)
 	if err != nil {
 		return orderView{}, err
 	}
@@ -79,14 +82,14 @@ func (s *Orders) place(tx *gorm.DB, o order) (orderView, error) {
 }
 
 // sell takes what is in a user's cart out of it and out of stock, at the prices of this moment.
-func (s *Orders) sell(tx *gorm.DB, userID int64) ([]orderItem, error) {
+func (s *Orders) sell(tx *gorm.DB, moves *catalog.Moves, userID int64) ([]orderItem, error) {
 	lines, err := s.cart.CheckOut(tx, userID)
 	if err != nil {
 		return nil, err
 	}
 	items := make([]orderItem, 0, len(lines))
 	for _, line := range lines {
-		product, ok, err := s.catalog.TakeStock(tx, line.ProductID, line.Quantity)
+		product, ok, err := s.catalog.TakeStock(tx, moves, line.ProductID, line.Quantity)
 		if err != nil {
 			return nil, err
 		}
@@ -134,19 +137,22 @@ func (s *Orders) move(ctx context.Context, caller httpapi.Caller, id int64, stat
 		return orderView{}, httpapi.Invalid("status", fmt.Sprintf("Cannot change the status from %s to %s.", o.Status, status))
 	}
 	var event outbox.Event
+	var moves catalog.Moves
 	err = s.db.InTx(ctx, func(tx *gorm.DB) error {
-		event, err = s.step(tx, o, orderStep{OrderID: o.ID, Status: status, At: database.Now(), ByUser: caller.UserID})
+		moves = catalog.Moves{}
+		event, err = s.step(tx, &moves, o, orderStep{OrderID: o.ID, Status: status, At: database.Now(), ByUser: caller.UserID})
 		return err
 	})
 	if err != nil {
 		return orderView{}, err
 	}
+	s.catalog.Announce(moves)
 	s.publisher.Publish(ctx, event)
 	return s.view(ctx, caller, id)
 }
 
 // step records one step of an order, with all that it brings about.
-func (s *Orders) step(tx *gorm.DB, o order, step orderStep) (outbox.Event, error) {
+func (s *Orders) step(tx *gorm.DB, moves *catalog.Moves, o order, step orderStep) (outbox.Event, error) {
 	ok, err := updateStatus(tx, o, step)
 	if err != nil {
 		return outbox.Event{}, err
@@ -158,7 +164,7 @@ func (s *Orders) step(tx *gorm.DB, o order, step orderStep) (outbox.Event, error
 		return outbox.Event{}, err
 	}
 	if step.Status == cancelled {
-		if err := s.returnStock(tx, o); err != nil {
+		if err := s.returnStock(tx, moves, o); err != nil {
 			return outbox.Event{}, err
 		}
 	}
@@ -168,13 +174,13 @@ func (s *Orders) step(tx *gorm.DB, o order, step orderStep) (outbox.Event, error
 	})
 }
 
-func (s *Orders) returnStock(tx *gorm.DB, o order) error {
+func (s *Orders) returnStock(tx *gorm.DB, moves *catalog.Moves, o order) error {
 	items, err := itemsOf(tx, o.ID)
 	if err != nil {
 		return err
 	}
 	for _, i := range items {
-		if err := s.catalog.ReturnStock(tx, i.ProductID, i.Quantity); err != nil {
+		if err := s.catalog.ReturnStock(tx, moves, i.ProductID, i.Quantity); err != nil {
 			return err
 		}
 	}

@@ -61,6 +61,46 @@ CREATE TABLE products (
 CREATE INDEX products_newest ON products (created_at DESC, id DESC) WHERE archived_at IS NULL;
 CREATE INDEX products_category ON products (category_id, created_at DESC, id DESC) WHERE archived_at IS NULL;
 CREATE INDEX products_price ON products (price_cents, id) WHERE archived_at IS NULL;
+CREATE INDEX products_category_price ON products (category_id, price_cents, id) WHERE archived_at IS NULL;
+CREATE INDEX products_name ON products (name, id) WHERE archived_at IS NULL;
+
+-- Which products changed in what lists are filtered and counted by, whoever changed them: every version is
+-- one transaction's, and they are committed in their order.
+CREATE TABLE catalog_version (
+    version bigint NOT NULL
+);
+INSERT INTO catalog_version (version) VALUES (0);
+
+CREATE TABLE catalog_changes (
+    version    bigint NOT NULL,
+    product_id bigint NOT NULL,
+    PRIMARY KEY (version, product_id)
+) WITHOUT ROWID;
+
+-- +goose StatementBegin
+CREATE TRIGGER catalog_came AFTER INSERT ON products
+BEGIN
+    UPDATE catalog_version SET version = version + 1;
+    INSERT INTO catalog_changes (version, product_id) SELECT version, NEW.id FROM catalog_version;
+END;
+-- +goose StatementEnd
+-- +goose StatementBegin
+CREATE TRIGGER catalog_went AFTER DELETE ON products
+BEGIN
+    UPDATE catalog_version SET version = version + 1;
+    INSERT INTO catalog_changes (version, product_id) SELECT version, OLD.id FROM catalog_version;
+END;
+-- +goose StatementEnd
+-- +goose StatementBegin
+CREATE TRIGGER catalog_changed AFTER UPDATE ON products
+    WHEN OLD.category_id <> NEW.category_id OR OLD.price_cents <> NEW.price_cents OR OLD.featured <> NEW.featured
+        OR (OLD.stock > 0) <> (NEW.stock > 0) OR OLD.search_text <> NEW.search_text
+        OR OLD.archived_at IS NOT NEW.archived_at
+BEGIN
+    UPDATE catalog_version SET version = version + 1;
+    INSERT INTO catalog_changes (version, product_id) SELECT version, NEW.id FROM catalog_version;
+END;
+-- +goose StatementEnd
 
 CREATE TABLE carts (
     id      integer PRIMARY KEY AUTOINCREMENT,
@@ -151,6 +191,8 @@ DROP TABLE order_items;
 DROP TABLE orders;
 DROP TABLE cart_items;
 DROP TABLE carts;
+DROP TABLE catalog_changes;
+DROP TABLE catalog_version;
 DROP TABLE products;
 DROP TABLE categories;
 DROP TABLE signing_keys;

@@ -1,0 +1,186 @@
+package catalog
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"slices"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/shopkeeper-dev/shopkeeper/server/pubsub"
+)
+
+const (
+	changesChannel = "catalog"
+	gatherFor      = 3 * time.Millisecond // so that many orders are one message
+	sweepEvery     = time.Hour
+	sweepTimeout   = 10 * time.Second
+)
+
+// Moves is the stock that one transaction moved. The transaction's author announces it after the commit.
+type Moves struct {
+	products []int64
+	crossed  bool // a product sold out, or came back into stock: other lists than those that show it change
+}
+
+// note adds a product; crossed tells whether the move was to or from none at all.
+func (m *Moves) note(id int64, crossed bool) {
+	m.products = append(m.products, id)
+	m.crossed = m.crossed || crossed
+}
+
+// Announce makes what a committed transaction moved known, here at once and to other pods in a moment.
+func (s *Catalog) Announce(moves Moves) {
+	switch {
+	case moves.crossed:
+		s.announceAll()
+	case len(moves.products) > 0:
+		s.pages.move(moves.products)
+		s.news.add(moves.products)
+	}
+}
+
+// announceAll makes any other change of the catalogue known.
+func (s *Catalog) announceAll() {
+	s.heardOfAll()
+	s.news.addAll()
+}
+
+func (s *Catalog) heardOfAll() {
+	s.counts.behind.Store(true)
+	s.pages.flush()
+}
+
+// message is what pods tell one another.
+type message struct {
+	From     string  `json:"from"`
+	All      bool    `json:"all,omitempty"`
+	Products []int64 `json:"products,omitempty"` // whose stock moved
+}
+
+// news is what this pod has to tell the others.
+type news struct {
+	mutex    sync.Mutex
+	all      bool
+	products map[int64]struct{}
+	waiting  chan struct{}
+}
+
+func newNews() *news {
+	return &news{products: map[int64]struct{}{}, waiting: make(chan struct{}, 1)}
+}
+
+func (n *news) add(products []int64) {
+	n.mutex.Lock()
+	for _, id := range products {
+		n.products[id] = struct{}{}
+	}
+	n.all = n.all || len(n.products) > mostMoves
+	n.mutex.Unlock()
+	n.wake()
+}
+
+func (n *news) addAll() {
+	n.mutex.Lock()
+	n.all = true
+	n.mutex.Unlock()
+	n.wake()
+}
+
+func (n *news) wake() {
+	select {
+	case n.waiting <- struct{}{}:
+	default:
+	}
+}
+
+// take empties the news into a message.
+func (n *news) take(from string) message {
+	n.mutex.Lock()
+	defer n.mutex.Unlock()
+	told := message{From: from, All: n.all}
+	if !n.all {
+		for id := range n.products {
+			told.Products = append(told.Products, id)
+		}
+		slices.Sort(told.Products)
+	}
+	n.all = false
+	clear(n.products)
+	return told
+}
+
+// Run tells other pods of changes, hears of theirs, and forgets old ones, until ctx ends. A change that is
+// told to nobody, because Redis is away, is seen everywhere all the same when pages and counts come of age.
+func (s *Catalog) Run(ctx context.Context, redis *pubsub.Client, log *slog.Logger) error {
+	pod := rand.Text()
+	var group errgroup.Group
+	group.Go(func() error { s.tell(ctx, redis, pod); return nil })
+	group.Go(func() error { s.sweep(ctx, log); return nil })
+	group.Go(func() error {
+		return redis.Listen(ctx, []string{changesChannel}, pubsub.Listener{
+			Subscribed: s.heardOfAll,
+			Received:   func(payload string) { s.hear(payload, pod) },
+		})
+	})
+	return group.Wait()
+}
+
+func (s *Catalog) hear(payload, pod string) {
+	var told message
+	if err := json.Unmarshal([]byte(payload), &told); err != nil {
+		told = message{All: true} // of a release to come
+	}
+	switch {
+	case told.From == pod:
+	case told.All:
+		s.heardOfAll()
+	default:
+		s.pages.move(told.Products)
+	}
+}
+
+func (s *Catalog) tell(ctx context.Context, redis *pubsub.Client, pod string) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-s.news.waiting:
+		}
+		time.Sleep(gatherFor)
+		payload, err := json.Marshal(s.news.take(pod))
+		if err == nil {
+			_ = redis.Publish(ctx, pubsub.Message{Channel: changesChannel, Payload: payload}) // see Run
+		}
+	}
+}
+
+// sweep forgets changes that every pod has long heard of.
+func (s *Catalog) sweep(ctx context.Context, log *slog.Logger) {
+	for ticker := time.NewTicker(sweepEvery); ; {
+		select {
+		case <-ctx.Done():
+			ticker.Stop()
+			return
+		case <-ticker.C:
+		}
+		if err := s.forgetChanges(ctx); err != nil && ctx.Err() == nil {
+			log.Warn("old changes of the catalogue stay for now", "error", err)
+		}
+	}
+}
+
+func (s *Catalog) forgetChanges(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, sweepTimeout)
+	defer cancel()
+	err := s.db.WithContext(ctx).Exec("DELETE FROM catalog_changes WHERE version < (SELECT version FROM catalog_version) - ?", keptVersions).Error
+	if err != nil {
+		return fmt.Errorf("forget old changes of the catalogue: %w", err)
+	}
+	return nil
+}
