@@ -39,6 +39,7 @@ type App struct {
 	outbox *outbox.Outbox
 	guard  *ratelimit.Guard
 
+	callers  *httpapi.Callers
 	accounts *accounts.Accounts
 	catalog  *catalog.Catalog
 	cart     *cart.Cart
@@ -77,6 +78,7 @@ func New(ctx context.Context, s settings.Settings, log *slog.Logger) (*App, erro
 	a.outbox = outbox.New(db, redis, log)
 	a.guard = ratelimit.NewGuard(ratelimit.New(redis, log), s.RateLimits, proxies)
 	a.accounts = accounts.New(db, issuer, log)
+	a.callers = httpapi.RememberCallers(a.accounts.Authenticate)
 	a.catalog = catalog.New(db)
 	a.cart = cart.New(db, a.catalog)
 	a.orders = orders.New(db, a.catalog, a.cart, a.outbox)

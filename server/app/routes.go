@@ -2,6 +2,7 @@ package app
 
 import (
 	"net/http"
+	"strings"
 
 	"github.com/gofiber/fiber/v2"
 
@@ -82,14 +83,30 @@ func (a *App) socketRoutes() []route {
 
 // guards are what a request passes before a route's handler: a rate limit, and who may.
 func (a *App) guards(r route) []fiber.Handler {
-	authenticated := []fiber.Handler{a.guard.Refused, httpapi.Authenticated(a.accounts.Authenticate), a.guard.User}
+	authenticated := []fiber.Handler{a.guard.Refused, httpapi.Authenticated(a.callers.Authenticate), a.guard.User}
+	if r.endsLogins() {
+		authenticated = append(authenticated, a.callers.Forgetting)
+	}
 	switch r.who {
 	case staff:
 		return append(authenticated, httpapi.StaffOnly)
 	case customer:
 		return authenticated
 	default:
+		if r.endsLogins() {
+			return []fiber.Handler{a.anonymousLimit(r.path), a.callers.Forgetting}
+		}
 		return []fiber.Handler{a.anonymousLimit(r.path)}
+	}
+}
+
+// endsLogins tells whether a route may change whom a token stands for.
+func (r route) endsLogins() bool {
+	switch r.path {
+	case "/auth/api/register/", "/auth/api/token/", "/auth/api/token/verify/":
+		return false // they only begin some
+	default:
+		return strings.HasPrefix(r.path, "/auth/api/") && r.method != http.MethodGet
 	}
 }
 
