@@ -64,13 +64,25 @@ func (h *Hub) catchUp(ctx context.Context, users []int64) error {
 	if err != nil {
 		return err
 	}
-	for _, event := range events {
-		for _, s := range h.sockets.of(event.UserID) {
-			s.replay(event)
-		}
-	}
+	h.replay(marks, events)
 	h.checkLag(marks, events)
 	return nil
+}
+
+// replay gives sockets the events that follow the marks. What is missing between a mark and an event, or
+// between two events, was kept long enough and exists no longer.
+func (h *Hub) replay(marks []outbox.Mark, events []outbox.Event) {
+	reached := make(map[int64]int64, len(marks))
+	for _, mark := range marks {
+		reached[mark.UserID] = mark.EventID
+	}
+	for _, event := range events {
+		l := letter{Event: event, after: reached[event.UserID]}
+		for _, s := range h.sockets.of(event.UserID) {
+			s.replay(&l)
+		}
+		reached[event.UserID] = event.EventID
+	}
 }
 
 // lowestCursor is where the sockets of a user that lag must be read on from. They count as caught up from

@@ -192,7 +192,7 @@ func TestDatabaseOutageIsSatThrough(t *testing.T) {
 }
 
 // However the published events arrive, late, twice, in any order or not at all, a socket gets each event
-// once and in order.
+// once and in order, and so do those that come back time and again and say how far they are.
 func TestEachEventIsDeliveredOnceInOrder(t *testing.T) {
 	t.Parallel()
 	databasetest.ForEachEngine(t, func(t *testing.T, db *database.DB) {
@@ -204,6 +204,8 @@ func TestEachEventIsDeliveredOnceInOrder(t *testing.T) {
 			c := p.connect(t, user)
 			expectOpen(t, p, 1)
 			var committed []outbox.Event
+			var returning resumer
+			returning.connect(t, p, user)
 			r.Repeat(map[string]func(*rapid.T){
 				"commit": func(*rapid.T) {
 					committed = append(committed, p.commit(t, user, numbered{User: user, N: len(committed) + 1}))
@@ -214,8 +216,14 @@ func TestEachEventIsDeliveredOnceInOrder(t *testing.T) {
 					}
 				},
 				"resubscribe": func(*rapid.T) { p.hub.mistrustAll() },
+				"return": func(r *rapid.T) {
+					returning.leave(t, len(committed)-rapid.IntRange(0, len(committed)).Draw(r, "unread"))
+					returning.connect(t, p, user)
+				},
 			})
 			p.hub.mistrustAll()
+			returning.leave(t, len(committed))
+			expectOpen(t, p, 1)
 			c.expect(t, upTo(user, len(committed))...)
 			for _, s := range p.hub.sockets.of(user) {
 				s.close(websocket.CloseNormalClosure, "")

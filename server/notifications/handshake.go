@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -24,7 +25,8 @@ const admissionKey = "notifications.admission"
 // admission is what a handshake found out.
 type admission struct {
 	userID  int64
-	cursor  int64     // the user's newest event at that time
+	cursor  int64     // the event after which the socket begins
+	resumes bool      // the client said after which
 	expires time.Time // of the token; zero when that is not known
 }
 
@@ -65,11 +67,32 @@ func (h *Hub) admit(c *fiber.Ctx, userID int64) (admission, error) {
 	if caller.UserID != userID && !caller.Staff {
 		return admission{}, httpapi.Forbidden()
 	}
-	cursor, err := h.outbox.Last(c.UserContext(), userID)
+	seen, resumes, err := lastEventID(c)
 	if err != nil {
 		return admission{}, err
 	}
-	return admission{userID: userID, cursor: cursor, expires: caller.Expires}, nil
+	newest, err := h.outbox.Last(c.UserContext(), userID)
+	if err != nil {
+		return admission{}, err
+	}
+	admitted := admission{userID: userID, cursor: newest, resumes: resumes, expires: caller.Expires}
+	if resumes {
+		admitted.cursor = min(seen, newest)
+	}
+	return admitted, nil
+}
+
+// lastEventID is the last event that a client has seen, if it says so.
+func lastEventID(c *fiber.Ctx) (id int64, sent bool, err error) {
+	const name = "last_event_id"
+	if !c.Context().QueryArgs().Has(name) {
+		return 0, false, nil
+	}
+	id, err = strconv.ParseInt(c.Query(name), 10, 64)
+	if err != nil || id < 0 {
+		return 0, false, httpapi.Invalid(name, httpapi.NotInteger)
+	}
+	return id, true, nil
 }
 
 // checkUpgrade checks what RFC 6455 (4.2.1) wants of a handshake; the library would call every fault 426.

@@ -75,9 +75,9 @@ func (h *Hub) Run(ctx context.Context) error {
 
 // deliver hands a published event to the sockets of its user.
 func (h *Hub) deliver(event outbox.Event) {
-	lags := false
+	lags, l := false, letter{Event: event, after: event.EventID - 1}
 	for _, s := range h.sockets.of(event.UserID) {
-		if s.deliver(event) {
+		if s.deliver(&l) {
 			lags = true
 		}
 	}

@@ -9,8 +9,6 @@ import (
 	"time"
 
 	"github.com/fasthttp/websocket"
-
-	"github.com/shopkeeper-dev/shopkeeper/server/outbox"
 )
 
 const (
@@ -52,6 +50,7 @@ var writeBuffers sync.Pool
 type socket struct {
 	conn    *websocket.Conn
 	userID  int64
+	resumes bool // wants its frames numbered
 	expires time.Time
 	pace    pace
 	onLag   func(userIDs ...int64) // called when the queue is written and events are missing
@@ -72,7 +71,7 @@ type socket struct {
 
 func newSocket(conn *websocket.Conn, admitted admission, pace pace, onLag func(userIDs ...int64)) *socket {
 	s := &socket{
-		conn: conn, userID: admitted.userID, expires: admitted.expires, pace: pace, onLag: onLag,
+		conn: conn, userID: admitted.userID, resumes: admitted.resumes, expires: admitted.expires, pace: pace, onLag: onLag,
 		cursor: admitted.cursor, stale: true,
 		pinged: time.Now().Add(-rand.N(pace.ping / 2)), //nolint:gosec // spreads the pings of those who came at once
 	}
@@ -126,52 +125,53 @@ func (s *socket) end() {
 }
 
 // deliver queues an event as it is published. It reports whether the socket now needs the database.
-func (s *socket) deliver(event outbox.Event) (lags bool) {
+func (s *socket) deliver(l *letter) (lags bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	switch {
-	case !s.isNext(event):
+	case !s.isNext(l):
 		return s.lags()
-	case s.queued+len(event.Frame) > queueLimit:
+	case s.queued+len(l.frame(s.resumes)) > queueLimit:
 		s.queue = nil // it would take too long, and whoever resumes gets it
 		s.farewell(websocket.CloseTryAgainLater, tooSlow)
 	default:
-		s.put(event)
+		s.put(l)
 	}
 	return false
 }
 
 // replay queues an event from the database, unless the queue is half full: then the socket stays stale, and
 // asks again once the queue is written.
-func (s *socket) replay(event outbox.Event) {
+func (s *socket) replay(l *letter) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	switch {
-	case !s.isNext(event):
-	case s.queued+len(event.Frame) > queueLimit/2:
+	case !s.isNext(l):
+	case s.queued > 0 && s.queued+len(l.frame(s.resumes)) > queueLimit/2:
 		s.stale = true
 	default:
-		s.put(event)
+		s.put(l)
 	}
 }
 
 // isNext reports whether an event is the one after the cursor. An event further on shows that some are
 // missing.
-func (s *socket) isNext(event outbox.Event) bool {
-	if s.closing || event.EventID <= s.cursor {
+func (s *socket) isNext(l *letter) bool {
+	if s.closing || l.EventID <= s.cursor {
 		return false
 	}
-	if event.EventID > s.cursor+1 {
+	if l.after > s.cursor {
 		s.stale = true
 		return false
 	}
 	return true
 }
 
-func (s *socket) put(event outbox.Event) {
-	s.cursor = event.EventID
-	s.queue = append(s.queue, event.Frame)
-	s.queued += len(event.Frame)
+func (s *socket) put(l *letter) {
+	frame := l.frame(s.resumes)
+	s.cursor = l.EventID
+	s.queue = append(s.queue, frame)
+	s.queued += len(frame)
 	s.wake()
 }
 

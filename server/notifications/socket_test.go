@@ -154,8 +154,9 @@ func TestSlowReaderIsDroppedWithoutHoldingOthersUp(t *testing.T) {
 	if err := slow.conn.NetConn().(*net.TCPConn).SetReadBuffer(4 << 10); err != nil {
 		t.Fatal(err)
 	}
-	frame := `"` + strings.Repeat("x", 8<<10) + `"`
-	event := p.commit(t, 7, strings.Trim(frame, `"`))
+	filler := strings.Repeat("x", 8<<10)
+	frame := `{"filler":"` + filler + `"}`
+	event := p.commit(t, 7, map[string]string{"filler": filler})
 	for closing := false; !closing; event.EventID++ {
 		for _, s := range p.hub.sockets.of(7) {
 			s.mu.Lock()

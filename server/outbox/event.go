@@ -5,8 +5,10 @@
 package outbox
 
 import (
+	"bytes"
 	"context"
 	"fmt"
+	"strconv"
 	"time"
 
 	"gorm.io/gorm"
@@ -19,8 +21,19 @@ import (
 type Event struct {
 	UserID    int64
 	EventID   int64  // 1, 2, 3 … for each user, in the order of commit, without a gap
-	Frame     []byte // the JSON that a client receives, byte for byte
+	Frame     []byte // the JSON object that a client receives, byte for byte
 	CreatedAt time.Time
+}
+
+// NumberedFrame is the frame for clients that resume: its own keys, then event_id and created_at.
+func (e Event) NumberedFrame() []byte {
+	open := bytes.TrimSuffix(e.Frame, []byte{'}'})
+	numbered := append(make([]byte, 0, len(e.Frame)+72), open...)
+	if len(open) > 1 {
+		numbered = append(numbered, ',')
+	}
+	numbered = strconv.AppendInt(append(numbered, `"event_id":`...), e.EventID, 10)
+	return fmt.Appendf(numbered, `,"created_at":"%s"}`, e.CreatedAt.UTC().Format(httpapi.TimeLayout))
 }
 
 // Publisher tells every pod of committed events. It never fails the request that caused them: what it
@@ -36,6 +49,9 @@ func Record(tx *gorm.DB, userID int64, frame any) (Event, error) {
 	encoded, err := httpapi.EncodeJSON(frame)
 	if err != nil {
 		return Event{}, fmt.Errorf("encode a notification of user %d: %w", userID, err)
+	}
+	if encoded[0] != '{' {
+		return Event{}, fmt.Errorf("encode a notification of user %d: %s is not an object", userID, encoded)
 	}
 	event := Event{UserID: userID, Frame: encoded}
 	err = tx.Raw(`INSERT INTO notification_counters (user_id, last_event_id) VALUES (?, 1)
