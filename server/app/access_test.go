@@ -27,6 +27,8 @@ var whoMay = map[string]may{
 	"PATCH /api/products/{id}/":    {401, 403, 403, 200},
 	"DELETE /api/products/{id}/":   {401, 403, 403, 204},
 	"GET /api/categories/":         {401, 200, 200, 200},
+	"POST /api/products/import/":   {401, 403, 403, 415},
+	"GET /api/products/export/":    {401, 403, 403, 200},
 	"POST /api/categories/":        {401, 403, 403, 400},
 	"GET /api/categories/{id}/":    {401, 200, 200, 200},
 	"PUT /api/categories/{id}/":    {401, 403, 403, 400},

@@ -105,7 +105,7 @@ func (a *App) socketListener() *fiber.App {
 
 func (a *App) listener() *fiber.App {
 	listener := httpapi.New(httpapi.Options{
-		Log: a.log, TrustedProxies: a.settings.TrustedProxies, CORSOrigins: a.settings.CORSOrigins, Observe: a.metrics.observe,
+		Log: a.log, TrustedProxies: a.settings.TrustedProxies, CORSOrigins: a.settings.CORSOrigins, Streamed: []string{importPath}, Observe: a.metrics.observe,
 	})
 	a.health.mount(listener)
 	return listener

@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"net/http"
 	"os"
+	"path/filepath"
 	"strings"
 	"time"
 
@@ -25,6 +26,7 @@ Usage: shopkeeper-server [COMMAND]
   migrate up          bring the database's schema up to this server's version
   migrate status      tell the schema's version in the database and the one needed
   seed                fill an empty catalogue with demo products
+  import FILE         add the products of a file, .csv or .jsonl; with --atomic before FILE all of them or none
   createadmin EMAIL   make a staff user with SHOP_ADMIN_PASSWORD, or with a password it prints
   openapi             print the API's description in OpenAPI 3.1
   healthcheck         exit 0 if the server of these settings is ready
@@ -74,6 +76,7 @@ func dispatch(ctx context.Context, s settings.Settings, log *slog.Logger, name s
 		return err
 	}
 	email, makeAdmin := strings.CutPrefix(name, "createadmin ")
+	file, importFile := strings.CutPrefix(name, "import ")
 	switch {
 	case name == "" || name == "serve":
 		return a.Run(ctx)
@@ -83,6 +86,8 @@ func dispatch(ctx context.Context, s settings.Settings, log *slog.Logger, name s
 		return a.once(ctx, a.migrateStatus)
 	case name == "seed":
 		return a.once(ctx, a.seed)
+	case importFile:
+		return a.once(ctx, func(ctx context.Context) error { return a.importFile(ctx, file) })
 	case makeAdmin:
 		return a.once(ctx, func(ctx context.Context) error { return a.createAdmin(ctx, email) })
 	default:
@@ -151,6 +156,36 @@ func (a *App) seed(ctx context.Context) error {
 		return err
 	}
 	fmt.Printf("%d products added; a catalogue that has products is left as it is\n", added)
+	return nil
+}
+
+// importFile adds the products of a file and tells how far it is.
+func (a *App) importFile(ctx context.Context, name string) error {
+	name, atomic := strings.CutPrefix(name, "--atomic ")
+	kind := "application/x-ndjson"
+	if strings.EqualFold(filepath.Ext(name), ".csv") {
+		kind = "text/csv"
+	}
+	if err := a.checkSchema(ctx); err != nil {
+		return err
+	}
+	file, err := os.Open(name) //nolint:gosec // whoever runs the command names the file
+	if err != nil {
+		return fmt.Errorf("import: %w", err)
+	}
+	defer file.Close() //nolint:errcheck // nothing was written
+	report, err := a.catalog.ImportFrom(ctx, file, kind, atomic, func(rows int) { fmt.Fprintln(os.Stderr, rows, "rows") })
+	if err != nil {
+		return fmt.Errorf("import %s: %w", name, err)
+	}
+	text, err := json.MarshalIndent(report, "", "  ")
+	if err != nil {
+		return fmt.Errorf("import %s: write the report: %w", name, err)
+	}
+	fmt.Println(string(text))
+	if report.Refused > 0 || report.Error != "" {
+		return fmt.Errorf("import %s: %d of %d rows were refused; %d were imported", name, report.Refused, report.Rows, report.Imported)
+	}
 	return nil
 }
 

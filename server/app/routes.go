@@ -25,6 +25,9 @@ type route struct {
 	handle fiber.Handler
 }
 
+// importPath is the one route that takes a body of any length, piece by piece.
+const importPath = "/api/products/import/"
+
 // apiRoutes is the whole REST API.
 func (a *App) apiRoutes() []route {
 	const (
@@ -49,6 +52,8 @@ func (a *App) apiRoutes() []route {
 		{put, "/api/products/:id/", staff, a.catalog.UpdateProduct},
 		{patch, "/api/products/:id/", staff, a.catalog.UpdateProduct},
 		{del, "/api/products/:id/", staff, a.catalog.DeleteProduct},
+		{post, importPath, staff, a.catalog.Import(a.log)},
+		{get, "/api/products/export/", staff, a.catalog.Export},
 		{get, "/api/categories/", reader, a.catalog.ListCategories},
 		{post, "/api/categories/", staff, a.catalog.CreateCategory},
 		{get, "/api/categories/:id/", reader, a.catalog.GetCategory},

@@ -2,6 +2,7 @@ package catalog_test
 
 import (
 	"fmt"
+	"log/slog"
 	"net/http"
 	"strings"
 	"sync"
@@ -48,6 +49,8 @@ func serve(t *testing.T, c *catalog.Catalog) *httpapitest.Server {
 	return httpapitest.Serve(t, func(app *fiber.App) {
 		app.Get("/api/products/", c.ListProducts)
 		app.Post("/api/products/", c.CreateProduct)
+		app.Post(importPath, c.Import(slog.New(slog.DiscardHandler)))
+		app.Get(exportPath, c.Export)
 		app.Get("/api/products/:id/", c.GetProduct)
 		app.Put("/api/products/:id/", c.UpdateProduct)
 		app.Patch("/api/products/:id/", c.UpdateProduct)

@@ -71,6 +71,28 @@ func ReadFields(c *fiber.Ctx) (*Fields, error) {
 	return fields, nil
 }
 
+// ParseFields reads a JSON object that came in another way than as the body of a request.
+func ParseFields(object []byte) (*Fields, error) {
+	fields := &Fields{wrong: map[string][]string{}}
+	return fields, fields.parse(object)
+}
+
+// TextFields is an object whose fields are texts.
+func TextFields(texts map[string]string) (*Fields, error) {
+	fields := &Fields{raw: make(map[string]json.RawMessage, len(texts)), wrong: map[string][]string{}}
+	for name, text := range texts {
+		if !utf8.ValidString(text) {
+			return nil, Invalid(name, "Not UTF-8.")
+		}
+		encoded, err := json.Marshal(text)
+		if err != nil {
+			return nil, fmt.Errorf("encode the field %s: %w", name, err)
+		}
+		fields.raw[name] = encoded
+	}
+	return fields, nil
+}
+
 func (f *Fields) parse(body []byte) error {
 	if !utf8.Valid(body) {
 		return BadRequest("JSON parse error - the body is not UTF-8")

@@ -30,6 +30,7 @@ type Options struct {
 	Log            *slog.Logger
 	TrustedProxies []string // addresses and CIDR ranges whose X-Forwarded-* headers are believed
 	CORSOrigins    []string // web origins whose scripts may use the API; "*" for all
+	Streamed       []string // paths whose handlers read bodies of any length themselves, by [ReadStream]
 
 	// Observe is told of each answered request; route is its pattern, "" if none matched.
 	Observe func(method, route string, status int, took time.Duration)
@@ -38,19 +39,21 @@ type Options struct {
 // New makes a Fiber application that answers in the API's dialect.
 func New(options Options) *fiber.App {
 	app := fiber.New(fiber.Config{
-		AppName:                 "shopkeeper",
-		BodyLimit:               bodyLimit,
-		ReadBufferSize:          headerLimit,
-		ReadTimeout:             readTimeout,
-		WriteTimeout:            writeTimeout,
-		IdleTimeout:             idleTimeout,
-		DisableStartupMessage:   true,
-		EnableTrustedProxyCheck: true,
-		TrustedProxies:          options.TrustedProxies, // about host and scheme; see [Proxies] about the address
-		JSONEncoder:             EncodeJSON,
-		ErrorHandler:            ErrorHandler(options.Log),
+		AppName:                      "shopkeeper",
+		BodyLimit:                    bodyLimit,
+		StreamRequestBody:            true, // see readWhole
+		DisablePreParseMultipartForm: true,
+		ReadBufferSize:               headerLimit,
+		ReadTimeout:                  readTimeout,
+		WriteTimeout:                 writeTimeout,
+		IdleTimeout:                  idleTimeout,
+		DisableStartupMessage:        true,
+		EnableTrustedProxyCheck:      true,
+		TrustedProxies:               options.TrustedProxies, // about host and scheme; see [Proxies] about the address
+		JSONEncoder:                  EncodeJSON,
+		ErrorHandler:                 ErrorHandler(options.Log),
 	})
-	app.Use(identify, protect, observe(options), crossOrigin(options.CORSOrigins), allow, bound, recoverPanic(options.Log))
+	app.Use(identify, protect, observe(options), crossOrigin(options.CORSOrigins), allow, bound, recoverPanic(options.Log), readWhole(options.Streamed))
 	return app
 }
 

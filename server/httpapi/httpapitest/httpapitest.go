@@ -54,7 +54,7 @@ func Serve(t testing.TB, mount func(app *fiber.App)) *Server {
 		t.Fatal(err)
 	}
 	log := slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelWarn}))
-	app := httpapi.New(httpapi.Options{Log: log})
+	app := httpapi.New(httpapi.Options{Log: log, Streamed: []string{"/api/products/import/"}})
 	app.Use(httpapi.Authenticated(authenticate))
 	mount(app)
 	ended := make(chan error, 1)

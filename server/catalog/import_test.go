@@ -1,0 +1,170 @@
+package catalog_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"runtime"
+	"strings"
+	"testing"
+
+	"github.com/shopkeeper-dev/shopkeeper/server/catalog"
+	"github.com/shopkeeper-dev/shopkeeper/server/httpapi/httpapitest"
+)
+
+const (
+	importPath = products + "import/"
+	exportPath = products + "export/"
+)
+
+func (s *shop) load(t *testing.T, path, kind, body string, status int) catalog.Report {
+	t.Helper()
+	return httpapitest.Has[catalog.Report](t, s.staff.With("Content-Type", kind).Post(path, body), status)
+}
+
+func TestImport(t *testing.T) {
+	const refusedRow = `{"category":["Invalid pk \"9\" - object does not exist."],"price":["A valid number is required."]}`
+	for name, one := range map[string]struct{ kind, body string }{
+		"csv": {"text/csv", "\ufeffName,price,category,stock,description\n" +
+			"Lamp,12.50,1,3,\"two\nlines, and a \"\"quote\"\"\"\n" +
+			"Table,x,9,,\n" +
+			"Chair,1,1\n" +
+			"a\"b,1,1,,\n" +
+			"Sofa,300,1,,\n"},
+		"json lines": {"application/x-ndjson; charset=utf-8",
+			`{"name":"Lamp","price":12.5,"category":1,"stock":3,"description":"two\nlines, and a \"quote\""}` + "\n\n" +
+				`{"name":"Table","price":"x","category":9}` + "\r\n" + `[1]` + "\n" + `{"name":` + "\n" +
+				`{"name":"Sofa","price":"300","category":"1"}`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			forEachEngine(t, func(t *testing.T, s *shop) {
+				s.addCategory(t, "Furniture")
+				s.customer.Get(products).Is(t, http.StatusOK, `{"count":0,"next":null,"previous":null,"results":[]}`)
+				report := s.load(t, importPath, one.kind, one.body, http.StatusOK)
+				if report.Rows != 5 || report.Imported != 2 || report.Refused != 3 || len(report.Refusals) != 3 {
+					t.Fatalf("the report is %+v", report)
+				}
+				if why, _ := json.Marshal(report.Refusals[0].Fields); report.Refusals[0].Row != 2 || string(why) != refusedRow {
+					t.Errorf("row %d was refused for %s", report.Refusals[0].Row, why)
+				}
+				for n, refusal := range report.Refusals[1:] {
+					if refusal.Row != n+3 || refusal.Error == "" {
+						t.Errorf("refused: %+v", refusal)
+					}
+				}
+				if found := names(t, s.customer.Get(products)); found != "Sofa Lamp" {
+					t.Errorf("the catalogue has %q", found)
+				}
+				lamp := httpapitest.Has[struct {
+					Description, Price string
+					Stock              int
+				}](t, s.customer.Get(products+"1/"), http.StatusOK)
+				if lamp.Description != "two\nlines, and a \"quote\"" || lamp.Price != "12.50" || lamp.Stock != 3 {
+					t.Errorf("imported %+v", lamp)
+				}
+				atomic := s.load(t, importPath+"?atomic=true", one.kind, one.body, http.StatusBadRequest)
+				if atomic.Rows != 5 || atomic.Imported != 0 || atomic.Refused != 3 || s.count(t, "products") != 2 {
+					t.Errorf("atomic: %+v, %d products", atomic, s.count(t, "products"))
+				}
+			})
+		})
+	}
+}
+
+func TestImportsThatAreRefused(t *testing.T) {
+	forEachEngine(t, func(t *testing.T, s *shop) {
+		for body, want := range map[string]string{
+			"":                         `{"error":"The first line has to name the columns."}`,
+			"name,price\nLamp,1\n":     `{"error":"The first line does not name the column \"category\"."}`,
+			"name,price,category,name": `{"error":"The first line names \"name\" twice."}`,
+			"\"name":                   `{"error":"CSV parse error - extraneous or missing \" in quoted-field (line 1)"}`,
+		} {
+			s.staff.With("Content-Type", "text/csv").Post(importPath, body).Is(t, http.StatusBadRequest, want)
+		}
+		s.staff.With("Content-Type", "text/plain").Post(importPath, "x").Is(t, http.StatusUnsupportedMediaType,
+			`{"error":"Unsupported media type \"text/plain\" in request."}`)
+		s.staff.With("Content-Type", "text/csv").Post(importPath+"?atomic=perhaps", "x").Is(t, http.StatusBadRequest, `{"atomic":["Must be a valid boolean."]}`)
+		for kind, start := range map[string]string{"text/csv": "name,price,category\n\"", "application/x-ndjson": `{"name":"`} {
+			report := s.load(t, importPath, kind, start+strings.Repeat("a", 300<<10), http.StatusBadRequest)
+			if report.Error == "" || report.Imported != 0 {
+				t.Errorf("%s: a row without end gives %+v", kind, report)
+			}
+		}
+	})
+}
+
+// What was exported can be imported, and is the same.
+func TestExport(t *testing.T) {
+	forEachEngine(t, func(t *testing.T, s *shop) {
+		if _, err := s.SeedDemo(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		s.addProduct(t, `"name":"=1+1, \"quoted\"","description":"two\nlines","price":"0.00","category":1`)
+		for format, kind := range map[string]string{"": "text/csv", "?format=csv": "text/csv", "?format=jsonl": "application/x-ndjson"} {
+			whole := s.staff.Get(exportPath + format)
+			if whole.Status != http.StatusOK || !strings.HasPrefix(whole.Header.Get("Content-Type"), kind) {
+				t.Fatalf("%s: %d, %s", format, whole.Status, whole.Header.Get("Content-Type"))
+			}
+			before := s.count(t, "products")
+			if report := s.load(t, importPath+"?atomic=true", kind, whole.Body, http.StatusOK); int64(report.Imported) != before {
+				t.Fatalf("%s: %+v, want %d imported", format, report, before)
+			}
+			var differ int
+			err := s.db.WithContext(t.Context()).Raw(`SELECT count(*) FROM products a JOIN products b ON b.id = a.id + ? WHERE a.name <> b.name
+				OR a.description <> b.description OR a.price_cents <> b.price_cents OR a.stock <> b.stock OR a.category_id <> b.category_id
+				OR a.image <> b.image OR a.featured <> b.featured OR a.search_text <> b.search_text`, before).Scan(&differ).Error
+			if err != nil || differ != 0 {
+				t.Errorf("%s: %d products differ, %v", format, differ, err)
+			}
+		}
+		s.staff.Get(exportPath+"?format=xml").Is(t, http.StatusBadRequest, `{"format":["Select a valid choice. That choice is not one of the available choices."]}`)
+	})
+}
+
+// A hundred thousand rows take no more memory than a few.
+func TestALargeImportTakesLittleMemory(t *testing.T) {
+	const rows = 100_000
+	forEachEngine(t, func(t *testing.T, s *shop) {
+		s.addCategory(t, "Furniture")
+		highest, heard := uint64(0), 0
+		reader, writer := io.Pipe()
+		go func() {
+			_, err := io.WriteString(writer, "name,price,category,description\n")
+			for n := 0; n < rows && err == nil; n++ {
+				_, err = fmt.Fprintf(writer, "Product %d,%d.99,%d,%s\n", n, n%100, 1+n/(rows-1), strings.Repeat("long ", 20))
+			}
+			_ = writer.CloseWithError(err)
+		}()
+		report, err := s.ImportFrom(t.Context(), reader, "text/csv", false, func(int) {
+			var memory runtime.MemStats
+			runtime.GC()
+			runtime.ReadMemStats(&memory)
+			highest = max(highest, memory.HeapAlloc)
+			heard++
+		})
+		if err != nil || report.Imported != rows-1 || report.Refused != 1 || report.Refusals[0].Row != rows || heard != rows/10_000 {
+			t.Errorf("%+v, %v; told %d times", report, err, heard)
+		}
+		if highest > 32<<20 {
+			t.Errorf("the heap grew to %d MiB", highest>>20)
+		}
+		if count := httpapitest.Has[struct{ Count int }](t, s.customer.Get(products+"?page=5000"), http.StatusOK).Count; count != rows-1 {
+			t.Errorf("the list counts %d", count)
+		}
+	})
+}
+
+func FuzzImport(f *testing.F) {
+	for _, seed := range []string{"name,price,category\nLamp,1,1\n", "name,price,category\n\"a\nb\",\"1\",1\r\n", "\ufeffname,price,category,x\n,,,\n", "name,price,category\na\"b,1,1\n\xff,1,1", "\""} {
+		f.Add(seed, true)
+		f.Add(seed, false)
+	}
+	f.Add(`{"name":"Lamp","price":1,"category":1}`+"\n{}\n[]\n{", false)
+	f.Fuzz(func(t *testing.T, text string, csv bool) {
+		rows, refused, err := catalog.ReadRows(strings.NewReader(text), csv)
+		if err == nil && rows+refused > len(text)+1 {
+			t.Errorf("%d rows and %d refused ones in %d bytes", rows, refused, len(text))
+		}
+	})
+}

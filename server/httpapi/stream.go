@@ -1,0 +1,110 @@
+package httpapi
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"io"
+	"net"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/gofiber/fiber/v2"
+)
+
+const (
+	streamTimeout = 15 * time.Minute // for a streamed body, with all that is done with it
+	streamIdle    = 30 * time.Second // in which a client has to send, or to take, some of it
+)
+
+// readWhole reads bodies before their handlers do, but for those of the streamed paths.
+func readWhole(streamed []string) fiber.Handler {
+	return func(c *fiber.Ctx) error {
+		stream := c.Request().BodyStream()
+		if stream == nil || isOneOf(streamed, c.Path()) {
+			return c.Next()
+		}
+		if c.Request().Header.ContentLength() > bodyLimit {
+			return fiber.ErrRequestEntityTooLarge
+		}
+		body, err := io.ReadAll(io.LimitReader(stream, bodyLimit+1))
+		switch {
+		case errors.Is(err, os.ErrDeadlineExceeded):
+			return fiber.ErrRequestTimeout
+		case err != nil:
+			return BadRequest("The body of the request did not arrive.")
+		case len(body) > bodyLimit:
+			return fiber.ErrRequestEntityTooLarge
+		}
+		c.Request().SetBodyRaw(body)
+		return c.Next()
+	}
+}
+
+func isOneOf(paths []string, path string) bool {
+	for _, one := range paths {
+		if strings.EqualFold(strings.TrimSuffix(one, "/"), strings.TrimSuffix(path, "/")) {
+			return true
+		}
+	}
+	return false
+}
+
+// ReadStream returns the body of a request to one of [Options].Streamed, which may be of any length and come
+// for a long time, and a context for what is done with it.
+func ReadStream(c *fiber.Ctx) (body io.Reader, ctx context.Context, cancel context.CancelFunc) {
+	ctx, cancel = context.WithTimeout(context.WithoutCancel(c.UserContext()), streamTimeout)
+	stream := c.Request().BodyStream()
+	if stream == nil {
+		return strings.NewReader(string(c.BodyRaw())), ctx, cancel
+	}
+	return &patientReader{stream, c.Context().Conn()}, ctx, cancel
+}
+
+// patientReader gives a client time for each piece rather than for the whole.
+type patientReader struct {
+	body io.Reader
+	conn net.Conn
+}
+
+// Read reads a piece.
+func (r *patientReader) Read(p []byte) (int, error) {
+	if err := r.conn.SetReadDeadline(time.Now().Add(streamIdle)); err != nil {
+		return 0, err
+	}
+	return r.body.Read(p)
+}
+
+// SendStream answers with what write writes, as it comes. An error after the first bytes can only end the
+// connection, which tells the client that the answer is not whole.
+func SendStream(c *fiber.Ctx, contentType string, write func(ctx context.Context, w io.Writer) error) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(c.UserContext()), streamTimeout)
+	conn := c.Context().Conn()
+	c.Set(fiber.HeaderContentType, contentType)
+	c.Context().SetBodyStreamWriter(func(w *bufio.Writer) {
+		defer cancel()
+		patient := &patientWriter{w, conn}
+		if err := write(ctx, patient); err != nil {
+			_ = conn.Close()
+		}
+	})
+	return nil
+}
+
+type patientWriter struct {
+	body *bufio.Writer
+	conn net.Conn
+}
+
+// Write writes a piece and sends it on.
+func (w *patientWriter) Write(p []byte) (int, error) {
+	if err := w.conn.SetWriteDeadline(time.Now().Add(streamIdle)); err != nil {
+		return 0, err
+	}
+	n, err := w.body.Write(p)
+	if err != nil {
+		return n, err
+	}
+	return n, w.body.Flush()
+}
