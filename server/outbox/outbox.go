@@ -8,6 +8,7 @@ import (
 	"slices"
 	"time"
 
+	"golang.org/x/sync/errgroup"
 	"gorm.io/gorm"
 
 	"github.com/shopkeeper-dev/shopkeeper/server/database"
@@ -28,7 +29,7 @@ type Outbox struct {
 	redis *pubsub.Client
 	log   *slog.Logger
 	fresh chan Event
-	stuck bool // whether the last attempt to publish failed; only Run knows
+	stuck bool // whether the last attempt to publish failed; only publishAll knows
 }
 
 // New makes the outbox of this process.
@@ -47,10 +48,18 @@ func (o *Outbox) Publish(ctx context.Context, events ...Event) {
 	}
 }
 
-// Run publishes until ctx ends: fresh events at once, and about every second those that some pod left
+// Run publishes, and deletes what is kept no longer, until ctx ends.
+func (o *Outbox) Run(ctx context.Context) error {
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return o.publishAll(ctx) })
+	group.Go(func() error { return o.cleanAll(ctx) })
+	return group.Wait()
+}
+
+// publishAll publishes until ctx ends: fresh events at once, and about every second those that some pod left
 // behind, because it died after the commit or had no Redis. An event may be published twice, and events of
 // one user that come from two pods at once may overtake one another: a listener goes by the event id.
-func (o *Outbox) Run(ctx context.Context) error {
+func (o *Outbox) publishAll(ctx context.Context) error {
 	look := time.NewTimer(untilNextLook())
 	defer look.Stop()
 	toTheEnd := context.WithoutCancel(ctx) // a batch that was begun is finished
