@@ -48,6 +48,10 @@ var whoMay = map[string]may{
 	"POST /api/orders/{id}/cancel/":  {401, 200, 404, 200},
 	"PATCH /api/orders/{id}/status/": {401, 403, 403, 200},
 
+	"GET /api/notifications/":            {401, 200, 200, 200},
+	"POST /api/notifications/read-all/":  {401, 200, 200, 200},
+	"POST /api/notifications/{id}/read/": {401, 200, 404, 404},
+
 	"GET /api/schema/":     {200, 200, 200, 200},
 	"GET /api/docs/":       {200, 200, 200, 200},
 	"GET /api/docs/{file}": {200, 200, 200, 200},

@@ -45,6 +45,7 @@ type App struct {
 	cart     *cart.Cart
 	orders   *orders.Orders
 	hub      *notifications.Hub
+	history  *notifications.History
 	web      *web.Web
 }
 
@@ -85,6 +86,7 @@ func New(ctx context.Context, s settings.Settings, log *slog.Logger) (*App, erro
 	a.hub = notifications.New(notifications.Options{
 		Outbox: a.outbox, Authenticate: a.accounts.Authenticate, AllowedOrigins: s.AllowedOrigins, Log: log,
 	})
+	a.history = notifications.NewHistory(a.outbox)
 	a.metrics = newMetrics(a.hub.Open)
 	return a, nil
 }

@@ -74,6 +74,10 @@ func (a *App) apiRoutes() []route {
 		{post, "/api/orders/:id/cancel/", customer, a.orders.Cancel},
 		{patch, "/api/orders/:id/status/", staff, a.orders.ChangeStatus},
 
+		{get, "/api/notifications/", customer, a.history.List},
+		{post, "/api/notifications/read-all/", customer, a.history.MarkAllRead},
+		{post, "/api/notifications/:id/read/", customer, a.history.MarkRead},
+
 		{get, "/api/schema/", anyone, a.web.Schema},
 		{get, "/api/docs/", anyone, a.web.Docs},
 		{get, "/api/docs/:file", anyone, a.web.DocsFile},
