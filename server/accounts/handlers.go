@@ -27,7 +27,7 @@ func (a *Accounts) Register(c *fiber.Ctx) error {
 		return err
 	}
 	newcomer := readUser(fields, user{})
-	password := readNewPassword(fields, newcomer)
+	password := readNewPassword(fields, "password", newcomer)
 	if err := a.refuse(ctx, fields, newcomer); err != nil {
 		return err
 	}
@@ -77,7 +77,7 @@ func (a *Accounts) Token(c *fiber.Ctx) error {
 	if err := fields.Err(); err != nil {
 		return err
 	}
-	pair, err := a.login(c.UserContext(), email, password)
+	pair, err := a.login(c.UserContext(), a.address(c), email, password)
 	if err != nil {
 		return err
 	}
@@ -112,6 +112,19 @@ func (a *Accounts) Verify(c *fiber.Ctx) error {
 		return err
 	}
 	return c.JSON(struct{}{})
+}
+
+// Logout answers POST /auth/api/logout/.
+func (a *Accounts) Logout(c *fiber.Ctx) error {
+	token, err := readToken(c, "refresh")
+	if err != nil {
+		return err
+	}
+	if err := a.logout(c.UserContext(), httpapi.CallerOf(c).UserID, token); err != nil {
+		return err
+	}
+	c.Status(http.StatusResetContent)
+	return nil
 }
 
 func readToken(c *fiber.Ctx, name string) (string, error) {

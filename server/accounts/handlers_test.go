@@ -376,7 +376,7 @@ func TestUnavailableWithoutKeys(t *testing.T) {
 		s.post(t, "/auth/api/register/", published).want(t, http.StatusServiceUnavailable, unavailable)
 		s.post(t, "/auth/api/token/", `{"email":"ann@example.com","password":"correct horse"}`).want(t, http.StatusServiceUnavailable, unavailable)
 
-		fresh := New(s.store.db, tokens.New(tokens.Settings{}), s.log)
+		fresh := New(Options{DB: s.store.db, Issuer: tokens.New(tokens.Settings{}), Log: s.log})
 		if _, err := fresh.Authenticate(t.Context(), token); err == nil || !strings.Contains(unavailable, err.Error()) {
 			t.Errorf("authenticate: %v", err)
 		}

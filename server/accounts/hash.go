@@ -48,36 +48,45 @@ func newHasher(cost cost) *hasher {
 
 // hash returns the hash of a password as a PHC string, with a salt of its own.
 func (h *hasher) hash(ctx context.Context, password string) (string, error) {
-	salt := randomBytes(saltLength)
-	key, err := h.key(ctx, h.cost, password, salt)
+	leave, err := h.enter(ctx)
 	if err != nil {
 		return "", err
 	}
-	return encodeHash(h.cost, salt, key), nil
+	defer leave()
+	salt := randomBytes(saltLength)
+	return encodeHash(h.cost, salt, h.key(h.cost, password, salt)), nil
 }
 
-// matches reports whether a hash is that of a password.
-func (h *hasher) matches(ctx context.Context, encoded, password string) (bool, error) {
+// matches reports whether a hash is that of a password, unless the last check, made when it is the turn of
+// this password to be hashed, fails.
+func (h *hasher) matches(ctx context.Context, encoded, password string, last func() error) (bool, error) {
 	cost, salt, want, err := decodeHash(encoded)
 	if err != nil {
 		return false, err
 	}
-	key, err := h.key(ctx, cost, password, salt)
+	leave, err := h.enter(ctx)
 	if err != nil {
 		return false, err
 	}
-	return subtle.ConstantTimeCompare(key, want) == 1, nil
+	defer leave()
+	if err := last(); err != nil {
+		return false, err
+	}
+	return subtle.ConstantTimeCompare(h.key(cost, password, salt), want) == 1, nil
 }
 
-// key derives a key when a slot is free, or fails when the context ends before.
-func (h *hasher) key(ctx context.Context, cost cost, password string, salt []byte) ([]byte, error) {
+// enter waits for a free slot until the context ends. Whoever entered leaves.
+func (h *hasher) enter(ctx context.Context) (leave func(), err error) {
 	select {
 	case h.slots <- struct{}{}:
-		defer func() { <-h.slots }()
+		return func() { <-h.slots }, nil
 	case <-ctx.Done():
 		return nil, fmt.Errorf("wait to hash a password: %w", ctx.Err())
 	}
-	return h.derive([]byte(password), salt, cost.passes, cost.memory, cost.threads, hashLength), nil
+}
+
+func (h *hasher) key(cost cost, password string, salt []byte) []byte {
+	return h.derive([]byte(password), salt, cost.passes, cost.memory, cost.threads, hashLength)
 }
 
 func randomBytes(n int) []byte {

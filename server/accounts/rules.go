@@ -66,18 +66,19 @@ func readUsername(fields *httpapi.Fields, current string) string {
 	return username
 }
 
-// readNewPassword reads a password that a user chooses, sent twice.
-func readNewPassword(fields *httpapi.Fields, u user) string {
+// readNewPassword reads a password that a user chooses, and the field of the same name and _confirm.
+func readNewPassword(fields *httpapi.Fields, name string, u user) string {
 	rule := httpapi.Text{Required: true, Verbatim: true, Max: longestPassword}
-	password := fields.Text("password", "", rule)
-	if fields.Sent("password") && fields.Valid("password") {
+	password := fields.Text(name, "", rule)
+	if fields.Sent(name) && fields.Valid(name) {
 		for _, fault := range passwordFaults(password, u) {
-			fields.Reject("password", fault)
+			fields.Reject(name, fault)
 		}
 	}
-	confirm := fields.Text("password_confirm", "", rule)
-	if fields.Sent("password") && fields.Sent("password_confirm") && fields.Valid("password_confirm") && confirm != password {
-		fields.Reject("password_confirm", "Passwords do not match.")
+	again := name + "_confirm"
+	confirm := fields.Text(again, "", rule)
+	if fields.Sent(name) && fields.Sent(again) && fields.Valid(again) && confirm != password {
+		fields.Reject(again, "Passwords do not match.")
 	}
 	return password
 }

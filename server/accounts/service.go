@@ -6,13 +6,30 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/netip"
 
+	"github.com/gofiber/fiber/v2"
 	"gorm.io/gorm"
 
 	"github.com/shopkeeper-dev/shopkeeper/server/database"
 	"github.com/shopkeeper-dev/shopkeeper/server/httpapi"
+	"github.com/shopkeeper-dev/shopkeeper/server/mail"
+	"github.com/shopkeeper-dev/shopkeeper/server/pubsub"
+	"github.com/shopkeeper-dev/shopkeeper/server/ratelimit"
 	"github.com/shopkeeper-dev/shopkeeper/server/tokens"
 )
+
+// Options is what the feature stands on.
+type Options struct {
+	DB        *database.DB
+	Issuer    *tokens.Issuer // may get its keys later; until then what needs tokens is unavailable
+	Redis     *pubsub.Client
+	Limiter   *ratelimit.Limiter
+	Proxies   httpapi.Proxies
+	Mail      mail.Sender // nil if there is none
+	PublicURL string      // where users reach the shop, for the links in mail
+	Log       *slog.Logger
+}
 
 // Accounts is the feature: its methods are the handlers, and what other parts of the server ask of users.
 type Accounts struct {
@@ -20,14 +37,18 @@ type Accounts struct {
 	issuer   *tokens.Issuer
 	families *tokens.Families
 	hasher   *hasher
+	guesses  *guesses
+	resets   *resets
+	proxies  httpapi.Proxies
 	log      *slog.Logger
 }
 
-// New makes the feature. The issuer may get its keys later; until then what needs tokens is unavailable.
-func New(db *database.DB, issuer *tokens.Issuer, log *slog.Logger) *Accounts {
+// New makes the feature.
+func New(o Options) *Accounts {
 	return &Accounts{
-		store: store{db}, issuer: issuer, families: tokens.NewFamilies(db, issuer),
-		hasher: newHasher(owaspCost), log: log,
+		store: store{o.DB}, issuer: o.Issuer, families: tokens.NewFamilies(o.DB, o.Issuer),
+		hasher: newHasher(owaspCost), guesses: &guesses{redis: o.Redis, log: o.Log}, resets: newResets(o),
+		proxies: o.Proxies, log: o.Log,
 	}
 }
 
@@ -41,13 +62,15 @@ func (a *Accounts) Authenticate(ctx context.Context, token string) (httpapi.Call
 	if err != nil {
 		return httpapi.Caller{}, err
 	}
-	return httpapi.Caller{UserID: claims.UserID, Staff: now.IsStaff, Expires: claims.ExpiresAt.Time}, nil
+	return httpapi.Caller{
+		UserID: claims.UserID, Staff: now.IsStaff, Login: claims.Family, Expires: claims.ExpiresAt.Time,
+	}, nil
 }
 
-// standing refuses a valid token whose user is gone or no longer active.
+// standing refuses a valid token whose user is gone or no longer active, or whose login has ended.
 func (a *Accounts) standing(ctx context.Context, claims tokens.Claims) (standing, error) {
-	now, err := a.store.standing(ctx, claims.UserID)
-	if err == nil && !now.IsActive {
+	now, err := a.store.standing(ctx, claims.UserID, claims.Family)
+	if err == nil && (!now.IsActive || !now.Lasts) {
 		err = httpapi.BadToken()
 	}
 	return now, err
@@ -92,23 +115,98 @@ func (a *Accounts) complete(ctx context.Context, u *user, password string) (err 
 
 // login starts a session. An unknown user, a wrong password and an inactive user are told apart neither by
 // the answer nor by its time: each costs one hash.
-func (a *Accounts) login(ctx context.Context, email, password string) (tokens.Pair, error) {
+func (a *Accounts) login(ctx context.Context, address, email, password string) (pair tokens.Pair, err error) {
 	u, err := a.store.byEmail(ctx, email)
 	if errors.Is(err, errNoUser) {
-		u, err = user{PasswordHash: a.hasher.decoy}, nil
+		u, err = user{EmailKey: fold(email), PasswordHash: a.hasher.decoy}, nil
 	}
 	if err != nil {
 		return tokens.Pair{}, err
 	}
-	matches, err := a.hasher.matches(ctx, u.PasswordHash, password)
+	good, err := a.try(ctx, u, address, password)
 	if err != nil {
-		return tokens.Pair{}, fmt.Errorf("check the password of user %d: %w", u.ID, err)
+		return tokens.Pair{}, err
 	}
-	if !matches || !u.IsActive {
-		return tokens.Pair{}, httpapi.Unauthorized("No active account found with the given credentials")
+	if good {
+		pair, good, err = a.start(ctx, u)
 	}
-	pair, err := a.families.Start(a.store.db.WithContext(ctx), u.ID)
+	if err == nil && !good {
+		err = httpapi.Unauthorized("No active account found with the given credentials")
+	}
 	return pair, answer(err)
+}
+
+// try reports whether a user is active and has this password. Guesses that come too fast are a 429.
+func (a *Accounts) try(ctx context.Context, u user, address, password string) (good bool, err error) {
+	key := guessKey(u.EmailKey, address)
+	allowed := func() error { return a.guesses.allow(ctx, key) }
+	if err := allowed(); err != nil {
+		return false, err
+	}
+	// Asked again when it is this one's turn, so that many guesses at once are no more than few.
+	good, err = a.hasher.matches(ctx, u.PasswordHash, password, allowed)
+	if err != nil {
+		return false, fmt.Errorf("check the password of user %d: %w", u.ID, err)
+	}
+	good = good && u.IsActive
+	if good {
+		a.guesses.right(ctx, key)
+	} else {
+		a.guesses.wrong(ctx, key)
+	}
+	return good, nil
+}
+
+// start logs a user in, unless the password that was checked has been changed since: a change ends the logins
+// by the password before, and so it may not miss this one.
+func (a *Accounts) start(ctx context.Context, u user) (pair tokens.Pair, started bool, err error) {
+	err = a.store.db.InTx(ctx, func(tx *gorm.DB) error {
+		started, err = a.store.holdPassword(tx, u)
+		if err != nil || !started {
+			return err
+		}
+		pair, err = a.families.Start(tx, u.ID)
+		return err
+	})
+	return pair, started, err
+}
+
+// logout ends the login of a user's refresh token.
+func (a *Accounts) logout(ctx context.Context, userID int64, token string) error {
+	claims, err := a.issuer.Verify(token, tokens.Refresh)
+	if err == nil && claims.UserID != userID {
+		err = tokens.ErrInvalid
+	}
+	if err == nil {
+		err = a.families.End(ctx, claims)
+	}
+	return answer(err)
+}
+
+// setPassword changes a user's password and ends the logins but the one named. It does neither if the
+// password is not the one any more that was read.
+func (a *Accounts) setPassword(ctx context.Context, u user, password, but string) (set bool, err error) {
+	hash, err := a.hasher.hash(ctx, password)
+	if err != nil {
+		return false, err
+	}
+	err = a.store.db.InTx(ctx, func(tx *gorm.DB) error {
+		set, err = a.store.replacePassword(tx, u, hash)
+		if err != nil || !set {
+			return err
+		}
+		return a.families.EndAll(tx, u.ID, but)
+	})
+	return set, err
+}
+
+// address is where a client is, or the network if it is an IPv6 one: a /64 is one customer's.
+func (a *Accounts) address(c *fiber.Ctx) string {
+	address := a.proxies.Client(c)
+	if address.Is4() {
+		return address.String()
+	}
+	return netip.PrefixFrom(address, 64).Masked().String()
 }
 
 // refresh trades a refresh token for the next pair.

@@ -16,6 +16,10 @@ import (
 	"github.com/shopkeeper-dev/shopkeeper/server/database"
 	"github.com/shopkeeper-dev/shopkeeper/server/database/databasetest"
 	"github.com/shopkeeper-dev/shopkeeper/server/httpapi"
+	"github.com/shopkeeper-dev/shopkeeper/server/mail"
+	"github.com/shopkeeper-dev/shopkeeper/server/mail/mailtest"
+	"github.com/shopkeeper-dev/shopkeeper/server/pubsub"
+	"github.com/shopkeeper-dev/shopkeeper/server/ratelimit"
 	"github.com/shopkeeper-dev/shopkeeper/server/tokens"
 )
 
@@ -38,6 +42,8 @@ type shop struct {
 	*Accounts
 	app    *fiber.App
 	hashes atomic.Int64 // how many passwords were hashed
+	inbox  *mailtest.Server
+	from   string // the address of the client
 }
 
 func forEachEngine(t *testing.T, test func(t *testing.T, s *shop)) {
@@ -54,7 +60,24 @@ func newShop(t *testing.T, db *database.DB) *shop {
 	issuer := tokens.New(tokens.Settings{Issuer: "acme"})
 	issuer.Use(keys)
 	log := slog.New(slog.NewTextHandler(t.Output(), nil))
-	s := &shop{Accounts: New(db, issuer, log), app: httpapi.New(httpapi.Options{Log: log})}
+	redis, err := pubsub.Open(pubsub.Embedded, "acme", log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = redis.Close() })
+	s := &shop{from: "192.0.2.1", app: httpapi.New(httpapi.Options{Log: log}), inbox: mailtest.Start(t, mailtest.Options{})}
+	sender, err := mail.Open(s.inbox.URL())
+	if err != nil {
+		t.Fatal(err)
+	}
+	proxies, err := httpapi.ParseProxies([]string{"0.0.0.0"}) // the peer of a request without a connection
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.Accounts = New(Options{
+		DB: db, Issuer: issuer, Redis: redis, Limiter: ratelimit.New(redis, log), Proxies: proxies,
+		Mail: sender, PublicURL: "https://shop.example.com", Log: log,
+	})
 	s.hasher = newHasher(cost{memory: 8, passes: 1, threads: 1})
 	s.hasher.derive = func(password, salt []byte, passes, memory uint32, threads uint8, length uint32) []byte {
 		s.hashes.Add(1)
@@ -68,6 +91,10 @@ func newShop(t *testing.T, db *database.DB) *shop {
 	s.app.Get("/auth/api/profile/", authenticated, s.Profile)
 	s.app.Put("/auth/api/profile/", authenticated, s.UpdateProfile)
 	s.app.Patch("/auth/api/profile/", authenticated, s.UpdateProfile)
+	s.app.Post("/auth/api/logout/", authenticated, s.Logout)
+	s.app.Post("/auth/api/password/change/", authenticated, s.ChangePassword)
+	s.app.Post("/auth/api/password/reset/", s.ResetPassword)
+	s.app.Post("/auth/api/password/reset/confirm/", s.ConfirmReset)
 	return s
 }
 
@@ -83,6 +110,7 @@ func (s *shop) call(t *testing.T, method, path, token, body string) answered {
 	t.Helper()
 	request := httptest.NewRequestWithContext(t.Context(), method, path, strings.NewReader(body))
 	request.Header.Set("Content-Type", "application/json")
+	request.Header.Set("X-Forwarded-For", s.from)
 	if token != "" {
 		request.Header.Set("Authorization", "Bearer "+token)
 	}

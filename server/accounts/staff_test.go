@@ -17,10 +17,10 @@ func TestEnsureStaff(t *testing.T) {
 		if created || err != nil {
 			t.Errorf("the second time: %t, %v", created, err)
 		}
-		if _, err := s.login(t.Context(), "root@example.com", "second password"); err == nil {
+		if _, err := s.login(t.Context(), "192.0.2.1", "root@example.com", "second password"); err == nil {
 			t.Error("the password was changed")
 		}
-		pair, err := s.login(t.Context(), "root@example.com", "first password")
+		pair, err := s.login(t.Context(), "192.0.2.1", "root@example.com", "first password")
 		if err != nil {
 			t.Fatal(err)
 		}

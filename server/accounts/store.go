@@ -53,16 +53,38 @@ func (s store) find(ctx context.Context, condition string, value any) (user, err
 	return found, nil
 }
 
-// standing is what every request has to know of its user.
-type standing struct{ IsActive, IsStaff bool }
+// standing is what every request has to know of its user and the login of its token.
+type standing struct{ IsActive, IsStaff, Lasts bool }
 
 // standing is the zero one, not active, if there is no such user.
-func (s store) standing(ctx context.Context, id int64) (now standing, err error) {
-	err = s.db.WithContext(ctx).Raw(`SELECT is_active, is_staff FROM users WHERE id = ?`, id).Scan(&now).Error
+func (s store) standing(ctx context.Context, id int64, login string) (now standing, err error) {
+	err = s.db.WithContext(ctx).Raw(`SELECT is_active, is_staff,
+		EXISTS (SELECT 1 FROM refresh_families f WHERE f.id = ? AND f.user_id = users.id) AS lasts
+		FROM users WHERE id = ?`, login, id).Scan(&now).Error
 	if err != nil {
 		return standing{}, fmt.Errorf("read the standing of user %d: %w", id, err)
 	}
 	return now, nil
+}
+
+// holdPassword reports whether a user's password is still the one that was read, and keeps it so until the
+// transaction ends.
+func (s store) holdPassword(tx *gorm.DB, u user) (still bool, err error) {
+	var held []int64
+	err = database.Locked(tx).Model(&user{}).Where("id = ? AND password_hash = ?", u.ID, u.PasswordHash).Pluck("id", &held).Error
+	if err != nil {
+		return false, fmt.Errorf("hold the password of user %d: %w", u.ID, err)
+	}
+	return len(held) == 1, nil
+}
+
+// replacePassword sets a user's password, unless it is not the one any more that was read.
+func (s store) replacePassword(tx *gorm.DB, u user, hash string) (replaced bool, err error) {
+	update := tx.Exec(`UPDATE users SET password_hash = ? WHERE id = ? AND password_hash = ?`, hash, u.ID, u.PasswordHash)
+	if update.Error != nil {
+		return false, fmt.Errorf("set the password of user %d: %w", u.ID, update.Error)
+	}
+	return update.RowsAffected == 1, nil
 }
 
 // taken tells which of a user's unique fields another user has.

@@ -16,9 +16,14 @@ var whoMay = map[string]may{
 	"POST /auth/api/token/":         {400, 400, 400, 400},
 	"POST /auth/api/token/refresh/": {400, 400, 400, 400},
 	"POST /auth/api/token/verify/":  {400, 400, 400, 400},
+	"POST /auth/api/logout/":        {401, 400, 400, 400},
 	"GET /auth/api/profile/":        {401, 200, 200, 200},
 	"PUT /auth/api/profile/":        {401, 400, 400, 400},
 	"PATCH /auth/api/profile/":      {401, 200, 200, 200},
+
+	"POST /auth/api/password/change/":        {401, 400, 400, 400},
+	"POST /auth/api/password/reset/":         {400, 400, 400, 400},
+	"POST /auth/api/password/reset/confirm/": {400, 400, 400, 400},
 
 	"GET /api/products/":           {401, 200, 200, 200},
 	"POST /api/products/":          {401, 403, 403, 400},

@@ -3,11 +3,13 @@
 package app
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
+	"strings"
 
 	"github.com/gofiber/fiber/v2"
 
@@ -16,6 +18,7 @@ import (
 	"github.com/shopkeeper-dev/shopkeeper/server/catalog"
 	"github.com/shopkeeper-dev/shopkeeper/server/database"
 	"github.com/shopkeeper-dev/shopkeeper/server/httpapi"
+	"github.com/shopkeeper-dev/shopkeeper/server/mail"
 	"github.com/shopkeeper-dev/shopkeeper/server/notifications"
 	"github.com/shopkeeper-dev/shopkeeper/server/orders"
 	"github.com/shopkeeper-dev/shopkeeper/server/outbox"
@@ -63,6 +66,10 @@ func New(ctx context.Context, s settings.Settings, log *slog.Logger) (*App, erro
 	if err != nil {
 		return nil, fmt.Errorf("SHOP_TRUSTED_PROXIES: %w", err)
 	}
+	sender, err := mailSender(s, log)
+	if err != nil {
+		return nil, err
+	}
 	pages, err := web.New()
 	if err != nil {
 		return nil, err
@@ -77,8 +84,12 @@ func New(ctx context.Context, s settings.Settings, log *slog.Logger) (*App, erro
 	}
 	a := &App{settings: s, log: log, db: db, redis: redis, tokens: issuer, health: &health{db: db, redis: redis}, web: pages}
 	a.outbox = outbox.New(db, redis, log)
-	a.guard = ratelimit.NewGuard(ratelimit.New(redis, log), s.RateLimits, proxies)
-	a.accounts = accounts.New(db, issuer, log)
+	limiter := ratelimit.New(redis, log)
+	a.guard = ratelimit.NewGuard(limiter, s.RateLimits, proxies)
+	a.accounts = accounts.New(accounts.Options{
+		DB: db, Issuer: issuer, Redis: redis, Limiter: limiter, Proxies: proxies,
+		Mail: sender, PublicURL: cmp.Or(s.PublicURL, "http://localhost"+portOf(s.APIAddr)), Log: log,
+	})
 	a.callers = httpapi.RememberCallers(a.accounts.Authenticate)
 	a.catalog = catalog.New(db)
 	a.cart = cart.New(db, a.catalog)
@@ -89,6 +100,23 @@ func New(ctx context.Context, s settings.Settings, log *slog.Logger) (*App, erro
 	a.history = notifications.NewHistory(a.outbox)
 	a.metrics = newMetrics(a.hub.Open)
 	return a, nil
+}
+
+// mailSender sends mail if the settings name a mail server. If not, a server on its embedded database shows
+// mail in its log; any other one has none, for its log is not for the eyes that the mail is for.
+func mailSender(s settings.Settings, log *slog.Logger) (mail.Sender, error) {
+	switch {
+	case s.SMTPURL != "":
+		sender, err := mail.Open(s.SMTPURL)
+		if err != nil {
+			return nil, fmt.Errorf("SHOP_SMTP_URL: %w", err)
+		}
+		return sender, nil
+	case strings.HasPrefix(s.DatabaseURL, "sqlite:"):
+		return mail.Log{To: log}, nil
+	default:
+		return nil, nil //nolint:nilnil // no sender is one of the cases
+	}
 }
 
 // apiListener is the REST API.

@@ -42,9 +42,13 @@ func (a *App) apiRoutes() []route {
 		{post, "/auth/api/token/", anyone, a.accounts.Token},
 		{post, "/auth/api/token/refresh/", anyone, a.accounts.Refresh},
 		{post, "/auth/api/token/verify/", anyone, a.accounts.Verify},
+		{post, "/auth/api/logout/", customer, a.accounts.Logout},
 		{get, "/auth/api/profile/", customer, a.accounts.Profile},
 		{put, "/auth/api/profile/", customer, a.accounts.UpdateProfile},
 		{patch, "/auth/api/profile/", customer, a.accounts.UpdateProfile},
+		{post, "/auth/api/password/change/", customer, a.accounts.ChangePassword},
+		{post, "/auth/api/password/reset/", anyone, a.accounts.ResetPassword},
+		{post, "/auth/api/password/reset/confirm/", anyone, a.accounts.ConfirmReset},
 
 		{get, "/api/products/", reader, a.catalog.ListProducts},
 		{post, "/api/products/", staff, a.catalog.CreateProduct},

@@ -42,6 +42,9 @@ func (a *App) Run(ctx context.Context) error {
 			group.Go(func() error { return a.orders.Run(working, a.log) })
 			group.Go(func() error { return a.catalog.Run(working, a.redis, a.log) })
 		}
+		if a.settings.API {
+			group.Go(func() error { return a.accounts.Run(working) })
+		}
 		if a.settings.Notifications {
 			group.Go(func() error { return a.hub.Run(working) })
 		}

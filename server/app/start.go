@@ -50,6 +50,7 @@ func (a *App) firstSteps(ctx context.Context) error {
 	if !a.settings.API {
 		return nil
 	}
+	a.warnOfMail()
 	if a.settings.AdminEmail != "" {
 		if _, err := a.accounts.EnsureStaff(ctx, a.settings.AdminEmail, a.settings.AdminPassword); err != nil {
 			return fmt.Errorf("make the staff user of SHOP_ADMIN_EMAIL: %w", err)
@@ -62,6 +63,17 @@ func (a *App) firstSteps(ctx context.Context) error {
 		return err
 	}
 	return a.welcome(ctx)
+}
+
+// warnOfMail says what a user who forgot the password would find out too late.
+func (a *App) warnOfMail() {
+	switch {
+	case a.db.Embedded():
+	case a.settings.SMTPURL == "":
+		a.log.Warn("password resets cannot be mailed: set SHOP_SMTP_URL")
+	case a.settings.PublicURL == "":
+		a.log.Warn("the links in mail lead nowhere: set SHOP_PUBLIC_URL")
+	}
 }
 
 // welcome tells whoever started a server by hand where it is and how to log in.

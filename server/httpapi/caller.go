@@ -12,6 +12,7 @@ import (
 type Caller struct {
 	UserID  int64
 	Staff   bool
+	Login   string    // the login that the token descends from
 	Expires time.Time // when the token ends; zero when that is not known
 }
 

@@ -8,7 +8,10 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"net/http"
+	"strconv"
+	"time"
 
 	"github.com/gofiber/fiber/v2"
 
@@ -61,6 +64,16 @@ func Forbidden() *Error {
 
 // NotFound is a 404.
 func NotFound() *Error { return &Error{Status: http.StatusNotFound, Message: "Not found."} }
+
+// Throttled is the 429 of a client that may come again after a wait.
+func Throttled(wait time.Duration) *Error {
+	seconds := max(int64(math.Ceil(wait.Seconds())), 1)
+	return &Error{
+		Status:  http.StatusTooManyRequests,
+		Message: fmt.Sprintf("Request was throttled. Expected available in %d seconds.", seconds),
+		Header:  map[string]string{fiber.HeaderRetryAfter: strconv.FormatInt(seconds, 10)},
+	}
+}
 
 // Unavailable is a 503: a dependency is away, the request had no effect and may be tried again.
 func Unavailable() *Error {
