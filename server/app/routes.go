@@ -85,6 +85,7 @@ func (a *App) apiRoutes() []route {
 		{get, "/api/schema/", anyone, a.web.Schema},
 		{get, "/api/docs/", anyone, a.web.Docs},
 		{get, "/api/docs/:file", anyone, a.web.DocsFile},
+		{get, "/web/notifications.js", anyone, a.web.Client},
 	}
 }
 

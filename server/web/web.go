@@ -1,5 +1,5 @@
-// Package web holds what the server shows in a browser: the API's documentation, on a page of its own that
-// asks no other host for anything.
+// Package web holds what the server gives to browsers: the API's documentation, on a page of its own that asks
+// no other host for anything, and a module that receives notifications.
 package web
 
 import (
@@ -15,7 +15,7 @@ import (
 	"github.com/shopkeeper-dev/shopkeeper/server/openapi"
 )
 
-//go:embed docs.html docs.css docs.js
+//go:embed docs.html docs.css docs.js notifications.js
 var files embed.FS
 
 // policy lets the page run and look like its own files say, and send requests to its own server.
@@ -26,6 +26,7 @@ const policy = "default-src 'none'; script-src 'self'; style-src 'self'; connect
 type Web struct {
 	schema file
 	docs   map[string]file // "docs.html" and what it needs
+	client file
 }
 
 // file is a body that does not change while the server runs.
@@ -50,6 +51,11 @@ func New() (*Web, error) {
 		}
 		w.docs[name] = newFile(kind, body)
 	}
+	client, err := files.ReadFile("notifications.js")
+	if err != nil {
+		return nil, fmt.Errorf("read the embedded client: %w", err)
+	}
+	w.client = newFile(fiber.MIMETextJavaScriptCharsetUTF8, client)
 	return w, nil
 }
 
@@ -72,6 +78,9 @@ func (w *Web) DocsFile(c *fiber.Ctx) error {
 	}
 	return found.send(c)
 }
+
+// Client answers GET /web/notifications.js.
+func (w *Web) Client(c *fiber.Ctx) error { return w.client.send(c) }
 
 // send answers with the file, or with a 304 to a client that has it.
 func (f file) send(c *fiber.Ctx) error {

@@ -58,6 +58,22 @@ func TestDocsAskNoOtherHost(t *testing.T) {
 	client.Get("/api/docs/web.go").Is(t, http.StatusNotFound, `{"error":"Not found."}`)
 }
 
+func TestClientIsAModule(t *testing.T) {
+	pages, err := web.New()
+	if err != nil {
+		t.Fatal(err)
+	}
+	client := httpapitest.Serve(t, func(app *fiber.App) { app.Get("/web/notifications.js", pages.Client) })
+	got := client.Customer(1).Get("/web/notifications.js")
+	if got.Status != http.StatusOK || got.Header.Get("Content-Type") != "text/javascript; charset=utf-8" ||
+		got.Header.Get("X-Content-Type-Options") != "nosniff" || got.Header.Get("ETag") == "" {
+		t.Errorf("got %d %v", got.Status, got.Header)
+	}
+	if !strings.Contains(got.Body, "export class Notifications ") {
+		t.Error("it exports no Notifications")
+	}
+}
+
 func TestAKnownAnswerIsNotSentAgain(t *testing.T) {
 	pages, err := web.New()
 	if err != nil {
