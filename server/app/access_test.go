@@ -149,7 +149,7 @@ func TestAPublicCatalogueIsForReading(t *testing.T) {
 		method, pattern, _ := strings.Cut(name, " ")
 		want := row.anonymous
 		isCatalogue := strings.HasPrefix(pattern, "/api/products/") || strings.HasPrefix(pattern, "/api/categories/")
-		if method == "GET" && isCatalogue {
+		if method == "GET" && isCatalogue && row.other == 200 { // the export stays with staff
 			want = 200
 			if strings.Contains(pattern, "{") {
 				want = 404 // the shop is empty
