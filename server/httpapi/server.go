@@ -25,11 +25,19 @@ const (
 	handlerTimeout = 10 * time.Second // for a handler, with all its queries
 )
 
+// Bounds of a listener for WebSockets: its requests are handshakes, and its memory is for what comes after.
+const (
+	handshakeLimit   = 8 << 10         // bytes
+	handshakeTimeout = 5 * time.Second // for a whole one to arrive
+	handshakesAtOnce = 16 << 10        // connections that are no WebSocket yet
+)
+
 // Options says how a listener treats its clients.
 type Options struct {
 	Log            *slog.Logger
 	TrustedProxies []string // addresses and CIDR ranges whose X-Forwarded-* headers are believed
 	CORSOrigins    []string // web origins whose scripts may use the API; "*" for all
+	Sockets        bool     // the listener is for WebSockets
 	Streamed       []string // paths whose handlers read bodies of any length themselves, by [ReadStream]
 
 	// Observe is told of each answered request; route is its pattern, "" if none matched.
@@ -38,7 +46,13 @@ type Options struct {
 
 // New makes a Fiber application that answers in the API's dialect.
 func New(options Options) *fiber.App {
-	app := fiber.New(fiber.Config{
+	app := fiber.New(config(options))
+	app.Use(identify, protect, observe(options), crossOrigin(options.CORSOrigins), allow, bound, recoverPanic(options.Log), readWhole(options.Streamed))
+	return app
+}
+
+func config(options Options) fiber.Config {
+	config := fiber.Config{
 		AppName:                      "shopkeeper",
 		BodyLimit:                    bodyLimit,
 		StreamRequestBody:            true, // see readWhole
@@ -52,9 +66,15 @@ func New(options Options) *fiber.App {
 		TrustedProxies:               options.TrustedProxies, // about host and scheme; see [Proxies] about the address
 		JSONEncoder:                  EncodeJSON,
 		ErrorHandler:                 ErrorHandler(options.Log),
-	})
-	app.Use(identify, protect, observe(options), crossOrigin(options.CORSOrigins), allow, bound, recoverPanic(options.Log), readWhole(options.Streamed))
-	return app
+	}
+	if options.Sockets {
+		config.ReadBufferSize = handshakeLimit
+		config.ReadTimeout = handshakeTimeout
+		config.Concurrency = handshakesAtOnce
+		config.ReduceMemoryUsage = true
+		config.StreamRequestBody = false // with it, memory is not reduced
+	}
+	return config
 }
 
 // EncodeJSON writes a value as JSON with <, > and & as they are.

@@ -54,7 +54,7 @@ func (h *Hub) Handler(c *fiber.Ctx) error {
 	return h.upgrade(c)
 }
 
-// admit lets users watch themselves, and staff anyone.
+// admit checks the token, and finds where the socket begins.
 func (h *Hub) admit(c *fiber.Ctx, userID int64) (admission, error) {
 	token, sent := tokenOf(c)
 	if !sent {
@@ -64,7 +64,7 @@ func (h *Hub) admit(c *fiber.Ctx, userID int64) (admission, error) {
 	if err != nil {
 		return admission{}, err
 	}
-	if caller.UserID != userID && !caller.Staff {
+	if !mayWatch(caller, userID) {
 		return admission{}, httpapi.Forbidden()
 	}
 	seen, resumes, err := lastEventID(c)
@@ -116,15 +116,22 @@ func upgradeRequired(header, value string) error {
 	}
 }
 
-// originAllowed checks where the page comes from that opens the socket; only browsers say. Without a list
-// it must be the host that was asked, at whatever port: REST and notifications have one each.
+// originOf is the origin of a web address as browsers write it, in small letters and without the usual port.
+func originOf(address string) string {
+	parsed, err := url.Parse(strings.ToLower(address))
+	if err != nil || parsed.Host == "" {
+		return address
+	}
+	usual := map[string]string{"http": ":80", "https": ":443"}[parsed.Scheme]
+	return parsed.Scheme + "://" + strings.TrimSuffix(parsed.Host, usual)
+}
+
+// originAllowed checks where the page comes from that opens the socket; only browsers say. It may be one of
+// the list, or the host that was asked, at whatever port: REST and notifications have one each.
 func (h *Hub) originAllowed(c *fiber.Ctx) bool {
 	origin := strings.ToLower(c.Get(fiber.HeaderOrigin))
-	switch {
-	case origin == "":
+	if origin == "" || slices.Contains(h.origins, origin) || slices.Contains(h.origins, "*") {
 		return true
-	case len(h.origins) > 0:
-		return slices.Contains(h.origins, origin) || slices.Contains(h.origins, "*")
 	}
 	page, err := url.Parse(origin)
 	asked := url.URL{Host: strings.ToLower(c.Hostname())}

@@ -143,7 +143,10 @@ func TestOrigins(t *testing.T) {
 		"second, odd case":            {pod: listed, header: map[string]string{"Origin": "HTTP://LocalHost:3000"}, allowed: true},
 		"another port":                {pod: listed, header: map[string]string{"Origin": "http://localhost:3001"}},
 		"another scheme":              {pod: listed, header: map[string]string{"Origin": "http://shop.example.com"}},
-		"own host, not listed":        {pod: listed, header: map[string]string{"Origin": "http://127.0.0.1:8000"}},
+		"own host, not listed":        {pod: listed, header: map[string]string{"Origin": "http://127.0.0.1:8000"}, allowed: true},
+		"the public URL":              {pod: listed, header: map[string]string{"Origin": "https://public.example.com"}, allowed: true},
+		"the public URL, no list":     {pod: unlisted, header: map[string]string{"Origin": "https://public.example.com"}, allowed: true},
+		"the public URL, not secure":  {pod: unlisted, header: map[string]string{"Origin": "http://public.example.com"}},
 		"any":                         {pod: anyone, header: map[string]string{"Origin": "https://evil.example"}, allowed: true},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -8,7 +8,6 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"runtime/debug"
-	"strings"
 	"sync/atomic"
 	"time"
 
@@ -24,7 +23,8 @@ import (
 type Options struct {
 	Outbox         *outbox.Outbox
 	Authenticate   httpapi.Authenticator
-	AllowedOrigins []string // such as https://shop.example.com; "*" is any; empty: the request's own host
+	AllowedOrigins []string // besides the request's own host, such as https://shop.example.com; "*" is any
+	PublicURL      string   // of the shop, whose origin is allowed too; may be empty
 	Log            *slog.Logger
 }
 
@@ -48,8 +48,8 @@ func New(options Options) *Hub {
 		outbox: options.Outbox, authenticate: options.Authenticate, log: options.Log,
 		pace: usualPace, lagging: newUserSet(),
 	}
-	for _, origin := range options.AllowedOrigins {
-		h.origins = append(h.origins, strings.ToLower(strings.TrimSuffix(origin, "/")))
+	for _, origin := range append([]string{options.PublicURL}, options.AllowedOrigins...) {
+		h.origins = append(h.origins, originOf(origin))
 	}
 	h.upgrade = websocket.New(h.serve, websocket.Config{
 		Subprotocols:    []string{bearer},
@@ -114,14 +114,17 @@ func (h *Hub) tendAll(ctx context.Context) error {
 func (h *Hub) serve(wrapper *websocket.Conn) {
 	admitted, _ := wrapper.Locals(admissionKey).(admission)
 	s := newSocket(wrapper.Conn, admitted, h.pace, h.lagging.add) // the wrapper itself is reused afterwards
-	h.sockets.add(s)
+	surplus := h.sockets.add(s)
 	defer s.end()
 	defer h.sockets.remove(s)
+	if surplus != nil {
+		surplus.close(websocket.ClosePolicyViolation, tooMany)
+	}
 	if h.draining.Load() {
 		s.close(websocket.CloseServiceRestart, restarting)
 	}
 	h.lagging.add(s.userID) // for what was recorded during the handshake
-	s.read()
+	s.read(func(text []byte) { h.hear(s, text) })
 }
 
 // recoverPanic keeps a panic's text from the client, whom the library would tell.

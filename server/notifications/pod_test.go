@@ -29,7 +29,7 @@ const patience = 15 * time.Second
 
 func TestMain(m *testing.M) { databasetest.Main(m) }
 
-// The tests' tokens: user-7, staff-1, and brief-7, which ends in a second.
+// The tests' tokens: user-7, staff-1, brief-7, which ends in a second, and unknown-7, which nobody can check now.
 func authenticate(_ context.Context, token string) (httpapi.Caller, error) {
 	kind, digits, _ := strings.Cut(token, "-")
 	id, err := strconv.ParseInt(digits, 10, 64)
@@ -41,6 +41,8 @@ func authenticate(_ context.Context, token string) (httpapi.Caller, error) {
 		return httpapi.Caller{UserID: id, Expires: time.Now().Add(time.Hour)}, nil
 	case "brief":
 		return httpapi.Caller{UserID: id, Expires: time.Now().Add(time.Second)}, nil
+	case "unknown":
+		return httpapi.Caller{}, httpapi.Unavailable()
 	case "staff":
 		return httpapi.Caller{UserID: id, Staff: true}, nil
 	default:
@@ -58,7 +60,9 @@ type pod struct {
 
 type setting func(*Hub)
 
-func origins(allowed ...string) setting { return func(h *Hub) { h.origins = allowed } }
+func origins(allowed ...string) setting {
+	return func(h *Hub) { h.origins = append(h.origins, allowed...) }
+}
 
 func hurried(change func(*pace)) setting { return func(h *Hub) { change(&h.pace) } }
 
@@ -79,7 +83,7 @@ func startPod(t *testing.T, db *database.DB, redisURL string, settings ...settin
 	t.Cleanup(func() { _ = redis.Close() })
 	p := &pod{db: db}
 	p.outbox = outbox.New(p.db, redis, log)
-	p.hub = New(Options{Outbox: p.outbox, Authenticate: authenticate, Log: log})
+	p.hub = New(Options{Outbox: p.outbox, Authenticate: authenticate, PublicURL: "https://Public.example.com:443/shop/", Log: log})
 	for _, set := range settings {
 		set(p.hub)
 	}
@@ -91,7 +95,7 @@ func startPod(t *testing.T, db *database.DB, redisURL string, settings ...settin
 
 func (p *pod) listen(t *testing.T, log *slog.Logger) {
 	t.Helper()
-	app := httpapi.New(httpapi.Options{Log: log, TrustedProxies: []string{"127.0.0.2"}})
+	app := httpapi.New(httpapi.Options{Log: log, Sockets: true, TrustedProxies: []string{"127.0.0.2"}})
 	app.Get("/ws/notifications/:user_id/", p.hub.Handler)
 	listener, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {

@@ -7,7 +7,10 @@ import (
 	"sync/atomic"
 )
 
-const shards = 64
+const (
+	shards         = 64
+	socketsPerUser = 50 // on this pod
+)
 
 // registry knows the open sockets of each user. It is sharded so that sockets that come and go do not hold
 // up deliveries to others.
@@ -24,15 +27,21 @@ type shard struct {
 
 func (r *registry) shard(userID int64) *shard { return &r.shards[uint64(userID)%shards] } //nolint:gosec // any shard will do
 
-func (r *registry) add(s *socket) {
+// add returns a socket that is one too many for its user: the oldest, whose client may be long gone.
+func (r *registry) add(s *socket) (surplus *socket) {
 	shard := r.shard(s.userID)
 	shard.Lock()
 	defer shard.Unlock()
 	if shard.users == nil {
 		shard.users = map[int64][]*socket{}
 	}
-	shard.users[s.userID] = append(slices.Clip(shard.users[s.userID]), s)
+	sockets := append(slices.Clip(shard.users[s.userID]), s)
+	shard.users[s.userID] = sockets
 	r.open.Add(1)
+	if extra := len(sockets) - socketsPerUser; extra > 0 {
+		return sockets[extra-1] // those before it were told when it came
+	}
+	return nil
 }
 
 func (r *registry) remove(s *socket) {

@@ -17,6 +17,7 @@ const (
 	readBuffer   = 256      // bytes; clients have little to say
 	writeBuffer  = 1 << 10  // bytes; a frame that fits leaves in one system call
 	lingerLimit  = 1 << 20  // bytes of a refused message that are read and thrown away
+	talkLimit    = 20       // messages of a client in a second, pings and pongs too
 )
 
 // Close codes that RFC 6455 leaves to the application, and the reasons that go with the codes.
@@ -24,7 +25,10 @@ const (
 	closeTokenExpired = 4401
 
 	tokenExpired = "token expired"
+	tokenInvalid = "token not valid"
+	tooTalkative = "too many messages"
 	tooSlow      = "reader too slow"
+	tooMany      = "too many sockets"
 	restarting   = "server restarting"
 )
 
@@ -51,14 +55,16 @@ type socket struct {
 	conn    *websocket.Conn
 	userID  int64
 	resumes bool // wants its frames numbered
-	expires time.Time
 	pace    pace
 	onLag   func(userIDs ...int64) // called when the queue is written and events are missing
 	writer  sync.WaitGroup
 
 	mu      sync.Mutex
-	cursor  int64 // the last event that was put in the queue
-	stale   bool  // there may be events after the cursor that only the database has
+	expires time.Time // the token; zero when that is not known
+	second  time.Time // when the current second of the peer's messages began
+	talk    int       // its messages since then
+	cursor  int64     // the last event that was put in the queue
+	stale   bool      // there may be events after the cursor that only the database has
 	queue   [][]byte
 	queued  int    // bytes in the queue and on their way to the peer
 	ping    bool   // to be sent
@@ -82,15 +88,17 @@ func newSocket(conn *websocket.Conn, admitted admission, pace pace, onLag func(u
 	return s
 }
 
-// read listens until the connection ends. Clients have nothing to say that matters; that they say something
-// shows that they are there.
-func (s *socket) read() {
+// read listens until the connection ends. That a client says something shows that it is there; what it says
+// in text is for received, which may take its time.
+func (s *socket) read(received func(text []byte)) {
 	var err error
 	for err == nil {
 		s.heard()
-		var message io.Reader
-		if _, message, err = s.conn.NextReader(); err == nil {
-			_, err = io.Copy(io.Discard, message)
+		var kind int
+		var message []byte
+		kind, message, err = s.conn.ReadMessage()
+		if err == nil && kind == websocket.TextMessage && !s.isClosing() {
+			received(message)
 		}
 	}
 	var closed *websocket.CloseError
@@ -100,13 +108,34 @@ func (s *socket) read() {
 	}
 }
 
-// heard gives the peer time until its next sign of life.
+// heard gives the peer time until its next sign of life, unless there are too many of them.
 func (s *socket) heard() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if !s.closing {
-		_ = s.conn.SetReadDeadline(time.Now().Add(s.pace.silence)) // fails once closed, as the next read does
+	if s.closing {
+		return
 	}
+	now := time.Now()
+	_ = s.conn.SetReadDeadline(now.Add(s.pace.silence)) // fails once closed, as the next read does
+	if now.Sub(s.second) >= time.Second {
+		s.second, s.talk = now, 0
+	}
+	if s.talk++; s.talk > talkLimit {
+		s.farewell(websocket.ClosePolicyViolation, tooTalkative)
+	}
+}
+
+func (s *socket) isClosing() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.closing
+}
+
+// extend lets the socket live until another token expires.
+func (s *socket) extend(expires time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.expires = expires
 }
 
 // linger reads what a refused peer goes on sending. Closed with bytes unread, the connection would be reset,

@@ -134,7 +134,7 @@ func TestWhatClientsMaySendHasNoEffect(t *testing.T) {
 	p := startPod(t, migrated(t), pubsub.Embedded)
 	p.addUsers(t, 7)
 	c := p.connect(t, 7)
-	for _, message := range [][]byte{{}, []byte("{}"), make([]byte, messageLimit), []byte("\xff\xfe")} {
+	for _, message := range [][]byte{{}, []byte("{}"), []byte(`{"type":"hello","token":"forged"}`), []byte(`["auth"]`), make([]byte, messageLimit), []byte("\xff\xfe")} {
 		for _, kind := range []int{websocket.TextMessage, websocket.BinaryMessage} {
 			if err := c.conn.WriteMessage(kind, message); err != nil {
 				t.Fatal(err)
@@ -144,6 +144,73 @@ func TestWhatClientsMaySendHasNoEffect(t *testing.T) {
 	c.expectNothing(t)
 	p.notify(t, 7, numbered{User: 7, N: 1})
 	c.expect(t, upTo(7, 1)...)
+}
+
+// A client says who it is again, on the open socket, and so outlives the token that opened it.
+func TestSocketLivesOnWithAnotherToken(t *testing.T) {
+	t.Parallel()
+	p := startPod(t, migrated(t), pubsub.Embedded, hurried(func(pace *pace) { pace.tend = 10 * time.Millisecond }))
+	renewed, watched := p.connectAs(t, 7, "brief-7"), p.connectAs(t, 7, "brief-7")
+	unknown := p.connectAs(t, 7, "brief-7")
+	renewed.say(t, `{"type":"auth","token":"user-7"}`)
+	watched.say(t, `{"type":"auth","token":"staff-1"}`)
+	unknown.say(t, `{"type":"auth","token":"unknown-7"}`)
+	unknown.expectClose(t, 4401, "token expired")
+	time.Sleep(200 * time.Millisecond)
+	renewed.expectNothing(t)
+	watched.expectNothing(t)
+	expectOpen(t, p, 2)
+	renewed.say(t, `{"type":"auth","token":"brief-7"}`) // the last one counts
+	renewed.expectClose(t, 4401, "token expired")
+}
+
+func TestBadTokenOnAnOpenSocketClosesIt(t *testing.T) {
+	t.Parallel()
+	p := startPod(t, migrated(t), pubsub.Embedded)
+	for _, said := range []string{
+		`{"type":"auth","token":"forged"}`, `{"type":"auth","token":"user-8"}`, `{"type":"auth","token":""}`, `{"type":"auth"}`,
+	} {
+		c := p.connect(t, 7)
+		c.say(t, said)
+		c.expectClose(t, 4401, "token not valid")
+	}
+	expectOpen(t, p, 0)
+}
+
+func TestTalkativeClientIsClosed(t *testing.T) {
+	t.Parallel()
+	p := startPod(t, migrated(t), pubsub.Embedded, hurried(func(pace *pace) { pace.farewell = 100 * time.Millisecond }))
+	for name, kind := range map[string]int{"text": websocket.TextMessage, "binary": websocket.BinaryMessage,
+		"ping": websocket.PingMessage, "pong": websocket.PongMessage} {
+		t.Run(name, func(t *testing.T) {
+			c := p.connect(t, 7)
+			for err := error(nil); err == nil; { // goes on after it was told
+				if kind == websocket.PingMessage || kind == websocket.PongMessage {
+					err = c.conn.WriteControl(kind, nil, time.Now().Add(patience))
+				} else {
+					err = c.conn.WriteMessage(kind, []byte("{}"))
+				}
+			}
+			c.expectClose(t, websocket.ClosePolicyViolation, "too many messages")
+		})
+	}
+	expectOpen(t, p, 0)
+}
+
+func TestOldestOfTooManySocketsIsClosed(t *testing.T) {
+	t.Parallel()
+	p := startPod(t, migrated(t), pubsub.Embedded)
+	var clients []*client
+	for n := range socketsPerUser + 2 {
+		clients = append(clients, p.connect(t, 7))
+		expectOpen(t, p, min(n+1, socketsPerUser))
+	}
+	p.connect(t, 8)
+	for _, c := range clients[:2] {
+		c.expectClose(t, websocket.ClosePolicyViolation, "too many sockets")
+	}
+	expectOpen(t, p, socketsPerUser+1)
+	clients[2].expectNothing(t)
 }
 
 func TestSlowReaderIsDroppedWithoutHoldingOthersUp(t *testing.T) {
@@ -253,6 +320,13 @@ func TestPanicIsNotToldToTheClient(t *testing.T) {
 	c.expectClose(t, websocket.CloseInternalServerErr, "")
 	if len(c.frames) != 0 {
 		t.Errorf("the client was told %s", <-c.frames)
+	}
+}
+
+func (c *client) say(t *testing.T, text string) {
+	t.Helper()
+	if err := c.conn.WriteMessage(websocket.TextMessage, []byte(text)); err != nil {
+		t.Fatal(err)
 	}
 }
 
