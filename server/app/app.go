@@ -95,7 +95,7 @@ func New(ctx context.Context, s settings.Settings, log *slog.Logger) (*App, erro
 	a.cart = cart.New(db, a.catalog)
 	a.orders = orders.New(db, a.catalog, a.cart, a.outbox)
 	a.hub = notifications.New(notifications.Options{
-		Outbox: a.outbox, Authenticate: a.accounts.Authenticate, AllowedOrigins: s.AllowedOrigins, Log: log,
+		Outbox: a.outbox, Authenticate: a.accounts.Authenticate, AllowedOrigins: s.AllowedOrigins, PublicURL: s.PublicURL, Log: log,
 	})
 	a.history = notifications.NewHistory(a.outbox)
 	a.metrics = newMetrics(a.hub.Open)
@@ -121,22 +121,23 @@ func mailSender(s settings.Settings, log *slog.Logger) (mail.Sender, error) {
 
 // apiListener is the REST API.
 func (a *App) apiListener() *fiber.App {
-	listener := a.listener()
+	listener := a.listener(httpapi.Options{Streamed: []string{importPath}})
 	mount(listener, a.apiRoutes(), a.guards)
 	return listener
 }
 
 // socketListener is the notifications.
 func (a *App) socketListener() *fiber.App {
-	listener := a.listener()
+	listener := a.listener(httpapi.Options{Sockets: true})
 	mount(listener, a.socketRoutes(), unguarded)
 	return listener
 }
 
-func (a *App) listener() *fiber.App {
-	listener := httpapi.New(httpapi.Options{
-		Log: a.log, TrustedProxies: a.settings.TrustedProxies, CORSOrigins: a.settings.CORSOrigins, Streamed: []string{importPath}, Observe: a.metrics.observe,
-	})
+// listener is one with what both have in common.
+func (a *App) listener(options httpapi.Options) *fiber.App {
+	options.Log, options.Observe = a.log, a.metrics.observe
+	options.TrustedProxies, options.CORSOrigins = a.settings.TrustedProxies, a.settings.CORSOrigins
+	listener := httpapi.New(options)
 	a.health.mount(listener)
 	return listener
 }
