@@ -146,7 +146,7 @@ func (r *resets) send(ctx context.Context, message mail.Message) error {
 		select {
 		case <-ctx.Done():
 			return err
-		case <-time.After(r.pause + rand.N(r.pause)):
+		case <-time.After(r.pause + rand.N(r.pause)): //nolint:gosec // jitter is no secret
 		}
 	}
 }

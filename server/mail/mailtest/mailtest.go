@@ -124,8 +124,10 @@ type session struct {
 	letter     Letter
 }
 
+// AuthMechanisms says how a client may log in.
 func (s *session) AuthMechanisms() []string { return []string{sasl.Plain} }
 
+// Auth checks a login.
 func (s *session) Auth(string) (sasl.Server, error) {
 	return sasl.NewPlainServer(func(_, username, password string) error {
 		if username != User || password != Password {
@@ -136,16 +138,19 @@ func (s *session) Auth(string) (sasl.Server, error) {
 	}), nil
 }
 
+// Mail takes the sender.
 func (s *session) Mail(from string, _ *smtp.MailOptions) error {
 	s.letter.From = from
 	return nil
 }
 
+// Rcpt takes the recipient.
 func (s *session) Rcpt(to string, _ *smtp.RcptOptions) error {
 	s.letter.To = to
 	return nil
 }
 
+// Data takes the message, unless it is to be refused.
 func (s *session) Data(r io.Reader) error {
 	if s.server.refused.Load() < s.refuse {
 		s.server.refused.Add(1)
@@ -169,6 +174,8 @@ func (s *session) Data(r io.Reader) error {
 	return nil
 }
 
+// Reset forgets nothing: a test sends one message at a time.
 func (s *session) Reset() {}
 
+// Logout ends nothing that needs an end.
 func (s *session) Logout() error { return nil }
