@@ -151,6 +151,48 @@ func TestRedisOutagesLoseNothing(t *testing.T) {
 	expectAll()
 }
 
+// While Redis is away the pods read the database instead, and listen again when it is back.
+func TestSocketsAreServedWithoutRedis(t *testing.T) {
+	t.Parallel()
+	databaseURL, redis := databasetest.Migrated(t), databasetest.StartRedis(t)
+	pods := []*pod{startPod(t, databasetest.Open(t, databaseURL), redis.URL()), startPod(t, databasetest.Open(t, databaseURL), redis.URL())}
+	pods[0].addUsers(t, 1, 2)
+	sockets := []*client{pods[0].connect(t, 1), pods[1].connect(t, 1), pods[1].resume(t, 2, 0)}
+	expectListening(t, pods, true)
+
+	redis.Stop(t)
+	expectListening(t, pods, false)
+	for n := range 3 {
+		pods[0].notify(t, 1, numbered{User: 1, N: n + 1})
+		for _, c := range sockets[:2] {
+			c.expect(t, numbered{User: 1, N: n + 1}.String())
+		}
+	}
+	resumed := resumer{client: sockets[2]}
+	pods[1].notify(t, 2, numbered{User: 2, N: 1})
+	resumed.expect(t, 1)
+
+	redis.Start(t)
+	expectListening(t, pods, true)
+	pods[1].notify(t, 1, numbered{User: 1, N: 4})
+	for _, c := range sockets[:2] {
+		c.expect(t, numbered{User: 1, N: 4}.String())
+		c.expectNothing(t)
+	}
+	resumed.expectNothing(t)
+}
+
+func expectListening(t *testing.T, pods []*pod, want bool) {
+	t.Helper()
+	for _, p := range pods {
+		for deadline := time.Now().Add(patience); p.outbox.Listening() != want; time.Sleep(5 * time.Millisecond) {
+			if time.Now().After(deadline) {
+				t.Fatalf("listening is %v, want %v", !want, want)
+			}
+		}
+	}
+}
+
 // The pod that took the order dies between commit and publication: it is never published by that pod.
 func TestAnotherPodPublishesWhatADeadOneCommitted(t *testing.T) {
 	t.Parallel()

@@ -70,6 +70,7 @@ func (h *Hub) Run(ctx context.Context) error {
 	group.Go(func() error { return h.outbox.Listen(ctx, h.mistrustAll, h.deliver) })
 	group.Go(func() error { return h.catchUpAll(ctx) })
 	group.Go(func() error { return h.tendAll(ctx) })
+	group.Go(func() error { return h.pollAll(ctx) })
 	return group.Wait()
 }
 
@@ -91,6 +92,21 @@ func (h *Hub) mistrustAll() {
 	for s := range h.sockets.all {
 		s.mistrust()
 		h.lagging.add(s.userID)
+	}
+}
+
+// pollAll stands in for Redis while it is away: every socket asks the database again and again.
+func (h *Hub) pollAll(ctx context.Context) error {
+	for {
+		pause := h.pace.poll*3/4 + rand.N(h.pace.poll/2) //nolint:gosec // jitter, so that pods take turns
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(pause):
+		}
+		if !h.outbox.Listening() {
+			h.mistrustAll()
+		}
 	}
 }
 

@@ -37,12 +37,13 @@ type pace struct {
 	ping     time.Duration // between two pings of a socket
 	silence  time.Duration // after which a peer that says nothing, not even pong, is gone
 	tend     time.Duration // between two rounds of all sockets
+	poll     time.Duration // between two looks into the database while Redis is away
 	write    time.Duration // for what is queued to leave
 	farewell time.Duration // for the peer to answer a close
 }
 
 var usualPace = pace{
-	ping: 25 * time.Second, silence: 60 * time.Second, tend: time.Second,
+	ping: 25 * time.Second, silence: 60 * time.Second, tend: time.Second, poll: 1500 * time.Millisecond,
 	write: 10 * time.Second, farewell: 5 * time.Second,
 }
 

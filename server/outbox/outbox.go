@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -29,7 +30,8 @@ type Outbox struct {
 	redis *pubsub.Client
 	log   *slog.Logger
 	fresh chan Event
-	stuck bool // whether the last attempt to publish failed; only publishAll knows
+	heard atomic.Bool // whether [Outbox.Listen] hears what is published
+	stuck bool        // whether the last attempt to publish failed; only publishAll knows
 }
 
 // New makes the outbox of this process.

@@ -25,15 +25,23 @@ func (o *Outbox) Listen(ctx context.Context, subscribed func(), received func(Ev
 	for i := range channels {
 		channels[i] = channel(int64(i))
 	}
-	return o.redis.Listen(ctx, channels, pubsub.Listener{Subscribed: subscribed, Received: func(payload string) {
-		event, err := decode(payload)
-		if err != nil {
-			o.log.Error("a notification in Redis cannot be read", "error", err)
-			return
-		}
-		received(event)
-	}})
+	return o.redis.Listen(ctx, channels, pubsub.Listener{
+		Subscribed: func() { o.heard.Store(true); subscribed() },
+		Lost:       func() { o.heard.Store(false) },
+		Received: func(payload string) {
+			event, err := decode(payload)
+			if err != nil {
+				o.log.Error("a notification in Redis cannot be read", "error", err)
+				return
+			}
+			received(event)
+		},
+	})
 }
+
+// Listening reports whether [Outbox.Listen] hears what is published. While it does not, whoever must not
+// wait for Redis reads from the database.
+func (o *Outbox) Listening() bool { return o.heard.Load() }
 
 // encode writes an event for its way through Redis: user, event id, microseconds of the time, frame, with
 // a space between them.

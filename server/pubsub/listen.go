@@ -18,6 +18,7 @@ const silence = 3 * time.Second
 // Listener is what a subscription calls, one call at a time.
 type Listener struct {
 	Subscribed func() // each time the subscription is in place: what was published before it is missed
+	Lost       func() // each time it is so no longer; may be nil
 	Received   func(payload string)
 }
 
@@ -33,6 +34,9 @@ func (c *Client) Listen(ctx context.Context, channels []string, listener Listene
 		err := c.listenOnce(ctx, channels, inPlace)
 		if ctx.Err() != nil {
 			return nil //nolint:nilerr // the end of ctx is how this ends
+		}
+		if listener.Lost != nil {
+			listener.Lost()
 		}
 		pause := wait.next()
 		c.log.Warn("not listening in Redis", "error", err, "retry_in", pause.String())
