@@ -94,7 +94,7 @@ func selectJobs(jobs []*batchv1.Job, is func(*batchv1.Job) bool) []key {
 }
 
 func isFinished(job *batchv1.Job) bool {
-	return job.DeletionTimestamp == nil && (hasCondition(job, batchv1.JobComplete) || hasCondition(job, batchv1.JobFailed))
+	return hasCondition(job, batchv1.JobComplete) || hasCondition(job, batchv1.JobFailed)
 }
 
 func hasCondition(job *batchv1.Job, kind batchv1.JobConditionType) bool {

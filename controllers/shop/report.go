@@ -132,7 +132,8 @@ func (r *Reconciler) tell(shop *shopv1.Shop, before, after []metav1.Condition) {
 		isNews := previous == nil || previous.Reason != condition.Reason
 		repeats := condition.Type == shopv1.ConditionReconciling || condition.Type == shopv1.ConditionStalled
 		if isNews && !repeats {
-			r.Events.Eventf(shop, nil, severity(condition), condition.Reason, "Reconcile", "%s: %s", condition.Type, shortened(condition.Message))
+			// The action keeps apart what would else be counted as one Event.
+			r.Events.Eventf(shop, nil, severity(condition), condition.Reason, condition.Type, "%s: %s", condition.Type, shortened(condition.Message))
 		}
 	}
 }

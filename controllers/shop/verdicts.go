@@ -98,13 +98,13 @@ func judgeData(shop *shopv1.Shop, observed *observation, condition, what, name s
 		return verdict{condition, progressing, shopv1.ReasonStarting, what + " is about to be set up."}
 	case set.DeletionTimestamp != nil:
 		return terminating(condition, "StatefulSet", name)
+	case shop.Status.Version == "" && set.Status.ReadyReplicas == 0:
+		return verdict{condition, progressing, shopv1.ReasonStarting, fmt.Sprintf("%s starts for the first time. If that takes long: %s", what, describe)}
 	case set.Status.ObservedGeneration < set.Generation,
 		set.Status.UpdateRevision != set.Status.CurrentRevision && set.Status.UpdatedReplicas < 1:
 		return verdict{condition, progressing, shopv1.ReasonRollingOut, what + " restarts with a changed configuration."}
 	case set.Status.ReadyReplicas > 0:
 		return verdict{condition, ready, shopv1.ReasonAvailable, what + " accepts connections."}
-	case shop.Status.Version == "":
-		return verdict{condition, progressing, shopv1.ReasonStarting, fmt.Sprintf("%s starts for the first time. If that takes long: %s", what, describe)}
 	default:
 		return verdict{condition, progressing, shopv1.ReasonDegraded, fmt.Sprintf("The pod of %s is not ready. To see why: %s", what, describe)}
 	}
