@@ -22,6 +22,9 @@ apply_shop() {
   done
 }
 
+# seed_shop: something to look at, for whoever tries the shop.
+seed_shop() { kubectl exec deployment/shop-api -- /shopkeeper-server seed; }
+
 # restart_pods IMAGE: an image that was built again has the name of the old one,
 # so the pods that run it are replaced.
 restart_pods() {
