@@ -453,9 +453,9 @@ type TLS struct {
 //
 // +kubebuilder:validation:XValidation:rule="!has(self.accessTokenTTL) || !has(self.refreshTokenTTL) || duration(self.accessTokenTTL) <= duration(self.refreshTokenTTL)",message="accessTokenTTL must not be longer than refreshTokenTTL"
 type Auth struct {
-	// SigningKeySecretRef is a key of a Secret of yours with SHOP_SIGNING_KEYS:
-	// kid:secret pairs with commas between, or a JWK Set; the first one signs.
-	// Its key defaults to signing-keys. Default: made into Secret <shop>-auth.
+	// SigningKeySecretRef is a key of a Secret of yours with kid:secret pairs,
+	// commas between; the first one signs, all verify. Its key defaults to
+	// signing-keys. Default: made into Secret <shop>-auth.
 	//
 	// +optional
 	SigningKeySecretRef *SecretKeyRef `json:"signingKeySecretRef,omitempty"`
@@ -477,7 +477,7 @@ type Auth struct {
 	//
 	// +optional
 	// +kubebuilder:validation:MinLength=1
-	// +kubebuilder:validation:MaxLength=255
+	// +kubebuilder:validation:MaxLength=200
 	Issuer string `json:"issuer,omitempty"`
 }
 
