@@ -60,7 +60,7 @@ type setting func(*Hub)
 
 func origins(allowed ...string) setting { return func(h *Hub) { h.origins = allowed } }
 
-func hurried(change func(*pace)) setting { return func(h *Hub) { change(&h.pace) } }
+func paced(change func(*pace)) setting { return func(h *Hub) { change(&h.pace) } }
 
 // migrated opens a database of the test's own.
 func migrated(t *testing.T) *database.DB {

@@ -20,7 +20,7 @@ import (
 
 func TestSocketIsPingedAndStaysOpenWhileItAnswers(t *testing.T) {
 	t.Parallel()
-	p := startPod(t, migrated(t), pubsub.Embedded, hurried(func(pace *pace) {
+	p := startPod(t, migrated(t), pubsub.Embedded, paced(func(pace *pace) {
 		pace.tend, pace.ping, pace.silence = 10*time.Millisecond, 100*time.Millisecond, 400*time.Millisecond
 	}))
 	answering, silent := p.dial(t, 7, "user-7"), p.dial(t, 8, "user-8")
@@ -74,7 +74,7 @@ func TestPeersPingIsAnswered(t *testing.T) {
 
 func TestSocketClosesWhenItsTokenEnds(t *testing.T) {
 	t.Parallel()
-	p := startPod(t, migrated(t), pubsub.Embedded, hurried(func(pace *pace) { pace.tend = 10 * time.Millisecond }))
+	p := startPod(t, migrated(t), pubsub.Embedded, paced(func(pace *pace) { pace.tend = 10 * time.Millisecond }))
 	brief, lasting := p.connectAs(t, 7, "brief-7"), p.connect(t, 7)
 	began := time.Now()
 	brief.expectClose(t, 4401, "token expired")
@@ -152,15 +152,16 @@ func TestWhatClientsMaySendHasNoEffect(t *testing.T) {
 
 func TestSlowReaderIsDroppedWithoutHoldingOthersUp(t *testing.T) {
 	t.Parallel()
-	p := startPod(t, migrated(t), pubsub.Embedded)
+	p := startPod(t, migrated(t), pubsub.Embedded, paced(func(pace *pace) { pace.write = time.Minute }))
 	p.addUsers(t, 7)
 	slow, quick := p.dial(t, 7, "user-7"), p.connect(t, 7)
 	connection, ok := slow.conn.NetConn().(*net.TCPConn)
 	if !ok || connection.SetReadBuffer(4<<10) != nil {
 		t.Fatal("cannot make the reader slow")
 	}
-	frame := `"` + strings.Repeat("x", 8<<10) + `"`
-	event := p.commit(t, 7, strings.Trim(frame, `"`))
+	const text = queueLimit / 4
+	frame := `"` + strings.Repeat("x", text) + `"`
+	event := p.commitUnheard(t, 7, strings.Repeat("x", text))
 	for closing := false; !closing; event.EventID++ {
 		for _, s := range p.hub.sockets.of(7) {
 			s.mu.Lock()
