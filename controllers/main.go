@@ -12,6 +12,7 @@ import (
 	"log/slog"
 	"os"
 	"strings"
+	"time"
 
 	"github.com/go-logr/logr"
 	"k8s.io/klog/v2"
@@ -180,8 +181,12 @@ func newManager(o *options) (ctrl.Manager, error) {
 		LeaderElectionID:        o.lease,
 		LeaderElectionNamespace: o.leaseNamespace,
 		// The process ends with the manager, so its lease may end with it too, and
-		// the next operator need not wait for it to run out.
+		// the next operator need not wait for it to run out. Only after a crash it
+		// must; shops serve on meanwhile, so the lease is long, and seldom renewed.
 		LeaderElectionReleaseOnCancel: true,
+		LeaseDuration:                 new(30 * time.Second),
+		RenewDeadline:                 new(20 * time.Second),
+		RetryPeriod:                   new(5 * time.Second),
 	})
 	if err != nil {
 		return nil, fmt.Errorf("set up the manager: %w", err)

@@ -64,6 +64,8 @@ const (
 	ReasonWaitingForOtherMigration = "WaitingForOtherMigration"
 	// ReasonMigrationRunning: the migration Job is at work.
 	ReasonMigrationRunning = "MigrationRunning"
+	// ReasonMigrationBlocked: the pod of the migration Job cannot start.
+	ReasonMigrationBlocked = "MigrationBlocked"
 	// ReasonMigrationFailed: the migration Job gave up; the message has the end
 	// of its log.
 	ReasonMigrationFailed = "MigrationFailed"

@@ -199,8 +199,8 @@ func TestAnObjectOfOthersIsNotTakenOver(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, err := f.Object(kubetest.Context(t), f.secret("ours"), nil)
-	var taken *apply.TakenError
-	if !errors.As(err, &taken) || taken.Kind != "Secret" || taken.Name != "login" {
+	taken, ok := errors.AsType[*apply.TakenError](err)
+	if !ok || taken.Kind != "Secret" || taken.Name != "login" {
 		t.Errorf("error %v", err)
 	}
 	if got := f.password(); got != "theirs" {

@@ -65,10 +65,14 @@ func Root() string {
 	panic("a test runs outside the repository")
 }
 
-// Namespace makes a namespace of the test's own.
+// Namespace makes a namespace of the test's own, that takes none but restricted
+// pods.
 func Namespace(t *testing.T, c client.Client) string {
 	t.Helper()
-	namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{GenerateName: "test-"}}
+	namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{
+		GenerateName: "test-",
+		Labels:       map[string]string{"pod-security.kubernetes.io/enforce": "restricted"},
+	}}
 	if err := c.Create(Context(t), namespace); err != nil {
 		t.Fatalf("make a namespace: %v", err)
 	}

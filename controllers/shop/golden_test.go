@@ -6,6 +6,7 @@ import (
 	"flag"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	batchv1 "k8s.io/api/batch/v1"
@@ -46,7 +47,7 @@ func TestGolden(t *testing.T) {
 			got := toYAML(t, append(plan.wanted, job))
 			golden := filepath.Join(filepath.Dir(file), "children.yaml")
 			if *update {
-				if err := os.WriteFile(golden, got, 0o644); err != nil {
+				if err := os.WriteFile(golden, got, 0o600); err != nil {
 					t.Fatal(err)
 				}
 			}
@@ -82,6 +83,24 @@ func TestAnOperatorUpgradeRestartsNothing(t *testing.T) {
 				t.Error("another migration would start")
 			}
 		})
+	}
+}
+
+// TestNamesFit: the longest name that the schema allows leaves room for what is
+// put behind it: 63 characters for a label's value, with the hash that a
+// StatefulSet's pods bear, and for the name of a Service.
+func TestNamesFit(t *testing.T) {
+	shop := readShop(t, "../testdata/full/shop.yaml")
+	shop.Name = strings.Repeat("a", 40)
+	plan, job := settledPlan(t, shop, operator1)
+	for _, object := range append(plan.wanted, job) {
+		limit := 63
+		if *object.GetKind() == "StatefulSet" {
+			limit -= len("-0123456789")
+		}
+		if name := *object.GetName(); len(name) > limit {
+			t.Errorf("%s %s has %d characters", *object.GetKind(), name, len(name))
+		}
 	}
 }
 

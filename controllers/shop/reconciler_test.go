@@ -347,6 +347,32 @@ func TestAFailedMigration(t *testing.T) {
 	w.expectImages("0.2.0", 2)
 }
 
+// TestAnImageThatIsNotThere: the condition names it, the old version goes on,
+// and another version gets through at once.
+func TestAnImageThatIsNotThere(t *testing.T) {
+	w := newWorld(t)
+	w.serve(`{}`)
+	w.changeShop(func(spec *shopv1.ShopSpec) { spec.Version = "9.9.9" })
+	job := w.migrationOf("9.9.9")
+	pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: w.namespace, Name: "waits", Labels: job.Spec.Template.Labels}, Spec: job.Spec.Template.Spec}
+	if err := w.Create(kubetest.Context(t), pod); err != nil {
+		t.Fatal(err)
+	}
+	for _, reason := range []string{"ErrImagePull", "ImagePullBackOff"} {
+		w.changeStatus(pod, pod.Name, func(object client.Object) {
+			waiting := corev1.ContainerStateWaiting{Reason: reason, Message: "not found"}
+			object.(*corev1.Pod).Status.ContainerStatuses = []corev1.ContainerStatus{{
+				Name: "migrate", Image: "ghcr.io/shopkeeper-dev/server:9.9.9", State: corev1.ContainerState{Waiting: &waiting},
+			}}
+		})
+		contain(t, w.waitFor(shopv1.ConditionMigrated, "False", shopv1.ReasonMigrationBlocked),
+			"image ghcr.io/shopkeeper-dev/server:9.9.9 cannot be pulled", "Version 0.1.0 goes on serving.")
+	}
+	w.expectImages("0.1.0", 2)
+	w.changeShop(func(spec *shopv1.ShopSpec) { spec.Version = "" })
+	w.waitFor(shopv1.ConditionReady, "True", shopv1.ReasonAvailable)
+}
+
 // TestAFailedMigrationIsSkipped: going back to the version that serves, or on
 // to a later one, needs no cleaning up.
 func TestAFailedMigrationIsSkipped(t *testing.T) {
@@ -390,7 +416,7 @@ func TestOneMigrationAtATime(t *testing.T) {
 	kubetest.Eventually(t, func() error { // 0.3.0 has no pod at work
 		job := &batchv1.Job{}
 		if err := w.get(job, third.Name); client.IgnoreNotFound(err) != nil || err == nil && job.DeletionTimestamp == nil {
-			return fmt.Errorf("the migration to 0.3.0 is still in the way: %v", err)
+			return fmt.Errorf("the migration to 0.3.0 is still in the way (%w)", err)
 		}
 		return nil
 	})
@@ -653,6 +679,55 @@ func TestVolumeGrowth(t *testing.T) {
 		return nil
 	})
 	w.waitFor(shopv1.ConditionDatabaseReady, "True", shopv1.ReasonAvailable)
+}
+
+// TestPodsAreRestricted: every pod of a shop passes the PodSecurity level
+// restricted, which the namespace enforces, and has no rights.
+func TestPodsAreRestricted(t *testing.T) {
+	w := newWorld(t)
+	w.serve(`{}`)
+	templates := map[string]corev1.PodTemplateSpec{"migrate": w.migrationOf("0.1.0").Spec.Template}
+	for _, name := range []string{"acme-api", "acme-notifications"} {
+		deployment := &appsv1.Deployment{}
+		w.mustGet(deployment, name)
+		templates[name] = deployment.Spec.Template
+	}
+	for _, name := range []string{"acme-db", "acme-redis"} {
+		set := &appsv1.StatefulSet{}
+		w.mustGet(set, name)
+		templates[name] = set.Spec.Template
+	}
+	for name, template := range templates {
+		pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: w.namespace, Name: name, Labels: template.Labels}, Spec: template.Spec}
+		if name == "acme-db" || name == "acme-redis" { // as the StatefulSet's controller does
+			claim := corev1.PersistentVolumeClaimVolumeSource{ClaimName: "data-" + name + "-0"}
+			pod.Spec.Volumes = append(pod.Spec.Volumes, corev1.Volume{Name: "data", VolumeSource: corev1.VolumeSource{PersistentVolumeClaim: &claim}})
+		}
+		if err := w.Create(kubetest.Context(t), pod, client.DryRunAll); err != nil {
+			t.Error(err)
+		}
+		container := pod.Spec.Containers[0]
+		if !*container.SecurityContext.ReadOnlyRootFilesystem || *pod.Spec.AutomountServiceAccountToken || container.Resources.Requests.Cpu().IsZero() || container.Resources.Limits.Memory().IsZero() {
+			t.Errorf("%s: %+v", name, container)
+		}
+	}
+}
+
+// TestTwoShops: shops in one namespace do not get in each other's way, whatever
+// their names.
+func TestTwoShops(t *testing.T) {
+	w := newWorld(t)
+	w.serve(`{}`)
+	other := &shopv1.Shop{ObjectMeta: metav1.ObjectMeta{Namespace: w.namespace, Name: "acme-api"}}
+	if err := w.Create(kubetest.Context(t), other); err != nil {
+		t.Fatal(err)
+	}
+	kubetest.Eventually(t, func() error { return w.get(&appsv1.StatefulSet{}, "acme-api-redis") })
+	w.rest()
+	w.waitFor(shopv1.ConditionReady, "True", shopv1.ReasonAvailable)
+	w.delete(other, "acme-api")
+	w.rest()
+	w.waitFor(shopv1.ConditionReady, "True", shopv1.ReasonAvailable)
 }
 
 // TestEvents: each change of a reason is one Event.

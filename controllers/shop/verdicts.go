@@ -60,8 +60,7 @@ func (f failures) refusal(shop *shopv1.Shop, condition string) *verdict {
 		if conditionOf(shop, failure.key) != condition || !isRefusal(failure.err) {
 			continue
 		}
-		var taken *apply.TakenError
-		if errors.As(failure.err, &taken) {
+		if taken, ok := errors.AsType[*apply.TakenError](failure.err); ok {
 			return &verdict{condition, stalled, shopv1.ReasonNameTaken, fmt.Sprintf(
 				"%s %s exists and was not made by the operator. Delete it, or give the Shop another name; to let the Shop have it, label it %s=%s.",
 				taken.Kind, taken.Name, builders.LabelManagedBy, builders.ManagedBy)}
@@ -125,6 +124,9 @@ func judgeMigration(shop *shopv1.Shop, observed *observation, plan *plan) verdic
 	case shopv1.ReasonWaitingForOtherMigration:
 		return judgement(progressing, "The migration to version %s starts when Job %s has ended. To follow it: kubectl -n %s logs job/%s",
 			version, m.job.Name, shop.Namespace, m.job.Name)
+	case shopv1.ReasonMigrationBlocked:
+		return judgement(progressing, "The pod of Job %s does not start: %s. %sSet a version or an image that is there. To see more: kubectl -n %s describe pods -l %s",
+			m.job.Name, whatBlocks(m.job, observed.migrationPods), goesOn(plan), shop.Namespace, builders.Selector(shop, builders.ComponentMigration))
 	case shopv1.ReasonMigrationRunning:
 		return judgement(progressing, "The database is being brought to the schema of version %s. To follow it: kubectl -n %s logs -l %s --tail=-1",
 			version, shop.Namespace, builders.Selector(shop, builders.ComponentMigration))

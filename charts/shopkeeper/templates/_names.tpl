@@ -1,6 +1,7 @@
 {{- /* The name of the operator's own objects. */ -}}
 {{- define "shopkeeper.name" -}}
-{{- if contains "shopkeeper" .Release.Name }}{{ .Release.Name | trunc 40 | trimSuffix "-" }}{{ else }}{{ printf "%s-shopkeeper" .Release.Name | trunc 40 | trimSuffix "-" }}{{ end }}
+{{- $prefix := .Release.Name | trunc 30 | trimSuffix "-" }}
+{{- if contains "shopkeeper" $prefix }}{{ $prefix }}-operator{{ else }}{{ $prefix }}-shopkeeper-operator{{ end }}
 {{- end }}
 
 {{- define "shopkeeper.serviceAccount" -}}
