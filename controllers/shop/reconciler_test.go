@@ -658,27 +658,35 @@ func TestTrouble(t *testing.T) {
 	w.waitFor(shopv1.ConditionStalled, "True", shopv1.ReasonRolloutStuck)
 }
 
-// TestVolumeGrowth: the claim grows, where the StatefulSet could not.
+// TestVolumeGrowth: the claim grows, where the StatefulSet could not; and where
+// the storage class does not let it, the shop serves on and says so.
 func TestVolumeGrowth(t *testing.T) {
 	w := newWorld(t)
-	w.create(`{database: {managed: {storage: {className: stretchy}}}}`)
-	allow := true
-	class := &storagev1.StorageClass{ObjectMeta: metav1.ObjectMeta{Name: "stretchy"}, Provisioner: "example.com/none", AllowVolumeExpansion: &allow}
-	if err := w.Create(kubetest.Context(t), class); err != nil {
-		t.Fatal(err)
+	for name, grows := range map[string]bool{"stretchy": true, "stiff": false} {
+		class := &storagev1.StorageClass{ObjectMeta: metav1.ObjectMeta{Name: name}, Provisioner: "example.com/none", AllowVolumeExpansion: &grows}
+		if err := w.Create(kubetest.Context(t), class); err != nil {
+			t.Fatal(err)
+		}
 	}
-	w.startData()
-	bound := &corev1.PersistentVolumeClaim{}
-	w.changeStatus(bound, "data-acme-db-0", func(object client.Object) { object.(*corev1.PersistentVolumeClaim).Status.Phase = corev1.ClaimBound })
-	w.changeShop(func(spec *shopv1.ShopSpec) { spec.Database.Managed.Storage.Size = new(resource.MustParse("20Gi")) })
+	w.serve(`{database: {managed: {storage: {className: stretchy}}}, redis: {managed: {storage: {className: stiff}}}}`)
+	claim := &corev1.PersistentVolumeClaim{}
+	for _, name := range []string{"data-acme-db-0", "data-acme-redis-0"} {
+		w.changeStatus(claim, name, func(object client.Object) { object.(*corev1.PersistentVolumeClaim).Status.Phase = corev1.ClaimBound })
+	}
+	w.changeShop(func(spec *shopv1.ShopSpec) {
+		spec.Database.Managed.Storage.Size = new(resource.MustParse("20Gi"))
+		spec.Redis.Managed.Storage.Size = new(resource.MustParse("2Gi"))
+	})
 	kubetest.Eventually(t, func() error {
-		w.mustGet(bound, "data-acme-db-0")
-		if size := bound.Spec.Resources.Requests.Storage().String(); size != "20Gi" {
+		w.mustGet(claim, "data-acme-db-0")
+		if size := claim.Spec.Resources.Requests.Storage().String(); size != "20Gi" {
 			return fmt.Errorf("the claim is of %s", size)
 		}
 		return nil
 	})
-	w.waitFor(shopv1.ConditionDatabaseReady, "True", shopv1.ReasonAvailable)
+	contain(t, w.waitFor(shopv1.ConditionRedisReady, "True", shopv1.ReasonVolumeNotGrown), "data-acme-redis-0", "Let the storage class allow expansion")
+	w.rollOut("0.1.0")
+	w.waitFor(shopv1.ConditionReady, "True", shopv1.ReasonAvailable)
 }
 
 // TestPodsAreRestricted: every pod of a shop passes the PodSecurity level

@@ -142,7 +142,7 @@ func (r *Reconciler) tell(shop *shopv1.Shop, before, after []metav1.Condition) {
 // before.
 func severity(condition metav1.Condition) string {
 	switch condition.Reason {
-	case shopv1.ReasonDegraded, shopv1.ReasonRolloutStuck, shopv1.ReasonRefused, shopv1.ReasonNameTaken, shopv1.ReasonSecretMissing,
+	case shopv1.ReasonDegraded, shopv1.ReasonRolloutStuck, shopv1.ReasonVolumeNotGrown, shopv1.ReasonRefused, shopv1.ReasonNameTaken, shopv1.ReasonSecretMissing,
 		shopv1.ReasonMigrationBlocked, shopv1.ReasonMigrationFailed, shopv1.ReasonRouteNotAccepted, shopv1.ReasonGatewayAPIMissing:
 		return corev1.EventTypeWarning
 	default:

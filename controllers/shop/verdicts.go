@@ -47,28 +47,34 @@ func judge(shop *shopv1.Shop, observed *observation, plan *plan, failed failures
 		verdicts = append(verdicts, judgeIngress(shop, observed))
 	}
 	for i := range verdicts {
-		if refusal := failed.refusal(shop, verdicts[i].condition); refusal != nil {
-			verdicts[i] = *refusal
-		}
+		verdicts[i] = failed.weigh(shop, verdicts[i])
 	}
 	return verdicts
 }
 
-// refusal is the verdict on a part of which the API server refused an object.
-func (f failures) refusal(shop *shopv1.Shop, condition string) *verdict {
+// weigh changes the verdict on a part of which the API server refused an object.
+func (f failures) weigh(shop *shopv1.Shop, judged verdict) verdict {
+	condition := judged.condition
 	for _, failure := range f {
 		if conditionOf(shop, failure.key) != condition || !isRefusal(failure.err) {
 			continue
 		}
+		if failure.key.kind == "PersistentVolumeClaim" {
+			if judged.state == ready {
+				return verdict{condition, ready, shopv1.ReasonVolumeNotGrown, fmt.Sprintf(
+					"It serves, but its volume stays as it is: %v. Let the storage class allow expansion, or move the data to a new Shop.", failure.err)}
+			}
+			continue
+		}
 		if taken, ok := errors.AsType[*apply.TakenError](failure.err); ok {
-			return &verdict{condition, stalled, shopv1.ReasonNameTaken, fmt.Sprintf(
+			return verdict{condition, stalled, shopv1.ReasonNameTaken, fmt.Sprintf(
 				"%s %s exists and was not made by the operator. Delete it, or give the Shop another name; to let the Shop have it, label it %s=%s.",
 				taken.Kind, taken.Name, builders.LabelManagedBy, builders.ManagedBy)}
 		}
-		return &verdict{condition, stalled, shopv1.ReasonRefused, fmt.Sprintf(
+		return verdict{condition, stalled, shopv1.ReasonRefused, fmt.Sprintf(
 			"The API server refuses: %v. It is tried again until the cause is mended.", failure.err)}
 	}
-	return nil
+	return judged
 }
 
 // conditionOf is the condition that a child's failure is told in.
