@@ -52,7 +52,7 @@ lint: lint-go lint-generated lint-manifests lint-scripts ## Check code, generate
 .PHONY: lint-go
 lint-go:
 	go mod tidy -diff
-	$(TOOL) golangci-lint run
+	$(TOOL) golangci-lint run --allow-serial-runners
 
 .PHONY: lint-generated
 lint-generated:
