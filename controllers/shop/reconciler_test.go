@@ -163,7 +163,7 @@ func TestARestartWritesNothing(t *testing.T) {
 	w.serve(`{}`)
 	w.rest()
 	second := &world{Client: w.Client, t: t, namespace: w.namespace, calls: &calls{}}
-	second.startOperator(operator1)
+	second.startOperator(w.namespace)
 	for range 10 {
 		second.reconcile()
 	}
@@ -736,6 +736,24 @@ func TestTwoShops(t *testing.T) {
 	w.delete(other, "acme-api")
 	w.rest()
 	w.waitFor(shopv1.ConditionReady, "True", shopv1.ReasonAvailable)
+}
+
+// TestSeveralNamespaces: an operator that watches some namespaces needs rights
+// in those only.
+func TestSeveralNamespaces(t *testing.T) {
+	w, elsewhere := idleWorld(t), idleWorld(t)
+	w.bindRole(w.namespace)
+	w.bindRole(elsewhere.namespace)
+	w.startOperator(w.namespace, elsewhere.namespace)
+	w.serve(`{}`)
+	elsewhere.serve(`{}`)
+	w.rest()
+	for range 10 {
+		w.reconcile()
+	}
+	if made := w.calls.list(); len(made) > 0 {
+		t.Errorf("10 turns made %d calls: %v", len(made), made)
+	}
 }
 
 // TestEvents: each change of a reason is one Event.

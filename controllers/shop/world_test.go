@@ -44,8 +44,8 @@ func TestMain(m *testing.M) {
 	kubetest.Main(m, &cluster)
 }
 
-// world is a namespace with an operator at work in it, and a test that plays
-// its users, its kubelet and the other controllers. The operator has no more
+// world is a namespace with an operator at work in it (and in others, where a
+// test wants that), and a test that plays its users, its kubelet and the other controllers. The operator has no more
 // rights than config/rbac gives it, and every status that it writes is held
 // against the rules of kstatus.
 type world struct {
@@ -57,6 +57,15 @@ type world struct {
 }
 
 func newWorld(t *testing.T) *world {
+	t.Helper()
+	w := idleWorld(t)
+	w.bindRole(w.namespace)
+	w.startOperator(w.namespace)
+	return w
+}
+
+// idleWorld is a world whose operator is still to be started.
+func idleWorld(t *testing.T) *world {
 	t.Helper()
 	scheme, err := NewScheme()
 	if err != nil {
@@ -72,23 +81,21 @@ func newWorld(t *testing.T) *world {
 		t.Fatal(err)
 	}
 	w := &world{Client: own, t: t, namespace: kubetest.Namespace(t, own), calls: &calls{}}
-	w.bindRole()
-	w.startOperator(operator1)
 	w.collectGarbage()
 	w.watchStatus(own)
 	return w
 }
 
-// startOperator runs an operator for this namespace until the test ends.
-func (w *world) startOperator(defaults builders.Defaults) {
+// startOperator runs an operator for some namespaces until the test ends.
+func (w *world) startOperator(namespaces ...string) {
 	w.t.Helper()
 	restricted := rest.CopyConfig(cluster)
 	restricted.Impersonate = rest.ImpersonationConfig{UserName: "operator-of-" + w.namespace}
 	restricted.Wrap(w.calls.count)
 	manager, err := ctrl.NewManager(restricted, ctrl.Options{
 		Scheme:     w.Scheme(),
-		Cache:      CacheOptions([]string{w.namespace}),
-		Client:     client.Options{Cache: ClientCacheOptions([]string{w.namespace})},
+		Cache:      CacheOptions(namespaces),
+		Client:     client.Options{Cache: ClientCacheOptions(namespaces)},
 		Metrics:    metricsserver.Options{BindAddress: "0"},
 		Controller: config.Controller{SkipNameValidation: new(true)},
 	})
@@ -97,7 +104,7 @@ func (w *world) startOperator(defaults builders.Defaults) {
 	}
 	w.reconciler = &Reconciler{
 		Client: manager.GetClient(), Live: manager.GetAPIReader(), Events: manager.GetEventRecorder("shopkeeper"),
-		Defaults: defaults, Random: rand.Reader,
+		Defaults: operator1, Random: rand.Reader,
 	}
 	if err := w.reconciler.SetupWithManager(manager, 2); err != nil {
 		w.t.Fatal(err)
@@ -116,8 +123,9 @@ func (w *world) startOperator(defaults builders.Defaults) {
 	}
 }
 
-// bindRole gives the operator of this namespace what config/rbac says, here.
-func (w *world) bindRole() {
+// bindRole gives the operator of this world what config/rbac says, in a
+// namespace and nowhere else.
+func (w *world) bindRole(namespace string) {
 	w.t.Helper()
 	document, err := os.ReadFile("../../config/rbac/role.yaml")
 	if err != nil {
@@ -127,9 +135,9 @@ func (w *world) bindRole() {
 	if err := yaml.UnmarshalStrict(document, shipped); err != nil {
 		w.t.Fatal(err)
 	}
-	role := &rbacv1.Role{ObjectMeta: metav1.ObjectMeta{Namespace: w.namespace, Name: "operator"}, Rules: shipped.Rules}
+	role := &rbacv1.Role{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "operator"}, Rules: shipped.Rules}
 	binding := &rbacv1.RoleBinding{
-		ObjectMeta: metav1.ObjectMeta{Namespace: w.namespace, Name: "operator"},
+		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "operator"},
 		RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "Role", Name: "operator"},
 		Subjects:   []rbacv1.Subject{{APIGroup: rbacv1.GroupName, Kind: rbacv1.UserKind, Name: "operator-of-" + w.namespace}},
 	}
