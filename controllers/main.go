@@ -12,6 +12,7 @@ import (
 	"log/slog"
 	"os"
 	"strings"
+	"time"
 
 	"github.com/go-logr/logr"
 	"k8s.io/klog/v2"
@@ -48,7 +49,7 @@ type options struct {
 	namespaces                   []string
 	defaults                     builders.Defaults
 	leaderElect                  bool
-	leaderElectionNamespace      string
+	lease, leaseNamespace        string
 	concurrency                  int
 	metricsAddress, probeAddress string
 	logger                       *slog.Logger
@@ -73,7 +74,8 @@ func parse(arguments []string, usage io.Writer) (*options, error) {
 	flags.StringVar(&o.defaults.RedisImage, "redis-image", cmp.Or(os.Getenv("RELATED_IMAGE_REDIS"), "docker.io/valkey/valkey:8"),
 		"`image` of a new Redis or Valkey (RELATED_IMAGE_REDIS)")
 	flags.BoolVar(&o.leaderElect, "leader-elect", false, "let only one of several operators work at a time")
-	flags.StringVar(&o.leaderElectionNamespace, "leader-election-namespace", "", "`namespace` of the lease; none means the operator's own")
+	flags.StringVar(&o.lease, "leader-election-id", "shopkeeper-operator", "`name` of the lease by which it is settled which one")
+	flags.StringVar(&o.leaseNamespace, "leader-election-namespace", "", "`namespace` of the lease; none means the operator's own")
 	flags.IntVar(&o.concurrency, "concurrency", 4, "`number` of Shops to work on at a time")
 	flags.StringVar(&o.metricsAddress, "metrics-bind-address", ":8080", "`address` of /metrics; 0 turns it off")
 	flags.StringVar(&o.probeAddress, "health-probe-bind-address", ":8081", "`address` of /healthz and /readyz; 0 turns them off")
@@ -108,7 +110,7 @@ func printUsage(flags *flag.FlagSet, cause error, usage io.Writer) {
 	fmt.Fprint(usage, "The Shopkeeper operator runs every Shop of a cluster as its spec says.\n\nUsage: shopkeeper-operator [flags]\n\n")
 	flags.VisitAll(func(f *flag.Flag) {
 		name, text := flag.UnquoteUsage(f)
-		fmt.Fprintf(usage, "  --%s %s\n        %s", f.Name, name, text)
+		fmt.Fprintf(usage, "  %s\n        %s", strings.TrimSpace("--"+f.Name+" "+name), text)
 		if f.DefValue != "" && f.DefValue != "false" {
 			fmt.Fprintf(usage, " (default %s)", f.DefValue)
 		}
@@ -176,11 +178,15 @@ func newManager(o *options) (ctrl.Manager, error) {
 		Metrics:                 metricsserver.Options{BindAddress: o.metricsAddress},
 		HealthProbeBindAddress:  o.probeAddress,
 		LeaderElection:          o.leaderElect,
-		LeaderElectionID:        "shopkeeper-operator",
-		LeaderElectionNamespace: o.leaderElectionNamespace,
+		LeaderElectionID:        o.lease,
+		LeaderElectionNamespace: o.leaseNamespace,
 		// The process ends with the manager, so its lease may end with it too, and
-		// the next operator need not wait for it to run out.
+		// the next operator need not wait for it to run out. Only after a crash it
+		// must; shops serve on meanwhile, so the lease is long, and seldom renewed.
 		LeaderElectionReleaseOnCancel: true,
+		LeaseDuration:                 new(30 * time.Second),
+		RenewDeadline:                 new(20 * time.Second),
+		RetryPeriod:                   new(5 * time.Second),
 	})
 	if err != nil {
 		return nil, fmt.Errorf("set up the manager: %w", err)

@@ -63,21 +63,23 @@ type server struct {
 	stdout  *lockedBuffer
 }
 
+// lockedBuffer is read while a process still writes it. It embeds nothing: io.Copy would find the buffer's own,
+// unlocked ReadFrom.
 type lockedBuffer struct {
-	sync.Mutex
-	bytes.Buffer
+	lock    sync.Mutex
+	content bytes.Buffer
 }
 
 func (b *lockedBuffer) Write(p []byte) (int, error) {
-	b.Lock()
-	defer b.Unlock()
-	return b.Buffer.Write(p)
+	b.lock.Lock()
+	defer b.lock.Unlock()
+	return b.content.Write(p)
 }
 
 func (b *lockedBuffer) String() string {
-	b.Lock()
-	defer b.Unlock()
-	return b.Buffer.String()
+	b.lock.Lock()
+	defer b.lock.Unlock()
+	return b.content.String()
 }
 
 // start starts a server and stops it when the test ends; it may not be ready yet.

@@ -46,6 +46,9 @@ const (
 	ReasonRolloutStuck = "RolloutStuck"
 	// ReasonTerminating: an older object of the same name is still being deleted.
 	ReasonTerminating = "Terminating"
+	// ReasonVolumeNotGrown: it serves, from a volume smaller than the spec asks
+	// for; the message quotes why the API server refuses the growth.
+	ReasonVolumeNotGrown = "VolumeNotGrown"
 	// ReasonRefused: the API server refused an object; the message quotes it.
 	ReasonRefused = "Refused"
 	// ReasonNameTaken: an object of that name exists and is not the operator's.
@@ -64,6 +67,8 @@ const (
 	ReasonWaitingForOtherMigration = "WaitingForOtherMigration"
 	// ReasonMigrationRunning: the migration Job is at work.
 	ReasonMigrationRunning = "MigrationRunning"
+	// ReasonMigrationBlocked: the pod of the migration Job cannot start.
+	ReasonMigrationBlocked = "MigrationBlocked"
 	// ReasonMigrationFailed: the migration Job gave up; the message has the end
 	// of its log.
 	ReasonMigrationFailed = "MigrationFailed"

@@ -28,8 +28,8 @@ type Shop struct {
 	metav1.ObjectMeta `json:"metadata,omitempty"`
 
 	// +kubebuilder:default={}
-	Spec   ShopSpec   `json:"spec,omitempty"`
-	Status ShopStatus `json:"status,omitempty"`
+	Spec   ShopSpec   `json:"spec,omitzero"`
+	Status ShopStatus `json:"status,omitzero"`
 }
 
 // ShopList is a list of Shops.
@@ -54,28 +54,28 @@ type ShopSpec struct {
 
 	// Image of the shop server.
 	//
-	// +optional
+	// +kubebuilder:default={}
 	Image Image `json:"image,omitzero"`
 
 	// API is the REST API.
 	//
 	// +kubebuilder:default={}
-	API API `json:"api,omitempty"`
+	API API `json:"api,omitzero"`
 
 	// Notifications is the WebSocket listener.
 	//
 	// +kubebuilder:default={}
-	Notifications Notifications `json:"notifications,omitempty"`
+	Notifications Notifications `json:"notifications,omitzero"`
 
 	// Database is where the shop keeps its data; exactly one mode.
 	//
 	// +kubebuilder:default={managed: {}}
-	Database Database `json:"database,omitempty"`
+	Database Database `json:"database,omitzero"`
 
 	// Redis carries notifications between pods; exactly one mode.
 	//
 	// +kubebuilder:default={managed: {}}
-	Redis Redis `json:"redis,omitempty"`
+	Redis Redis `json:"redis,omitzero"`
 
 	// Ingress leads to the shop from outside the cluster. Without it there are
 	// Services only.
@@ -86,12 +86,12 @@ type ShopSpec struct {
 	// Auth is about the tokens that clients log in with.
 	//
 	// +kubebuilder:default={}
-	Auth Auth `json:"auth,omitempty"`
+	Auth Auth `json:"auth,omitzero"`
 
 	// Admin is the first staff user.
 	//
 	// +kubebuilder:default={}
-	Admin Admin `json:"admin,omitempty"`
+	Admin Admin `json:"admin,omitzero"`
 }
 
 // Image says where the shop server's image comes from. Its tag is the version.
@@ -141,7 +141,7 @@ type Pods struct {
 	// Resources of one pod.
 	//
 	// +kubebuilder:default={requests: {cpu: "100m", memory: "64Mi"}, limits: {memory: "512Mi"}}
-	Resources corev1.ResourceRequirements `json:"resources,omitempty"`
+	Resources corev1.ResourceRequirements `json:"resources,omitzero"`
 
 	// NodeSelector that a node must match.
 	//
@@ -236,17 +236,17 @@ type ManagedDatabase struct {
 	// +optional
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=512
-	Image string `json:"image,omitempty"`
+	Image string `json:"image,omitzero"`
 
 	// Storage of the data. It stays when the Shop is deleted.
 	//
 	// +kubebuilder:default={}
-	Storage DatabaseStorage `json:"storage,omitempty"`
+	Storage DatabaseStorage `json:"storage,omitzero"`
 
 	// Resources of the pod.
 	//
 	// +kubebuilder:default={requests: {cpu: "100m", memory: "256Mi"}, limits: {memory: "1Gi"}}
-	Resources corev1.ResourceRequirements `json:"resources,omitempty"`
+	Resources corev1.ResourceRequirements `json:"resources,omitzero"`
 
 	// Parameters of postgresql.conf, such as max_connections: "200". A change
 	// restarts PostgreSQL.
@@ -276,18 +276,18 @@ type ManagedRedis struct {
 	// +optional
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=512
-	Image string `json:"image,omitempty"`
+	Image string `json:"image,omitzero"`
 
 	// Storage of the append-only file. It stays when the Shop is deleted.
 	//
 	// +kubebuilder:default={}
-	Storage RedisStorage `json:"storage,omitempty"`
+	Storage RedisStorage `json:"storage,omitzero"`
 
 	// Resources of the pod. Redis itself uses at most three quarters of the
 	// memory limit.
 	//
 	// +kubebuilder:default={requests: {cpu: "50m", memory: "64Mi"}, limits: {memory: "256Mi"}}
-	Resources corev1.ResourceRequirements `json:"resources,omitempty"`
+	Resources corev1.ResourceRequirements `json:"resources,omitzero"`
 }
 
 // DatabaseStorage is the volume of PostgreSQL.
@@ -453,9 +453,9 @@ type TLS struct {
 //
 // +kubebuilder:validation:XValidation:rule="!has(self.accessTokenTTL) || !has(self.refreshTokenTTL) || duration(self.accessTokenTTL) <= duration(self.refreshTokenTTL)",message="accessTokenTTL must not be longer than refreshTokenTTL"
 type Auth struct {
-	// SigningKeySecretRef is a key of a Secret of yours with SHOP_SIGNING_KEYS:
-	// kid:secret pairs with commas between, or a JWK Set; the first one signs.
-	// Its key defaults to signing-keys. Default: made into Secret <shop>-auth.
+	// SigningKeySecretRef is a key of a Secret of yours with kid:secret pairs,
+	// commas between; the first one signs, all verify. Its key defaults to
+	// signing-keys. Default: made into Secret <shop>-auth.
 	//
 	// +optional
 	SigningKeySecretRef *SecretKeyRef `json:"signingKeySecretRef,omitempty"`
@@ -477,7 +477,7 @@ type Auth struct {
 	//
 	// +optional
 	// +kubebuilder:validation:MinLength=1
-	// +kubebuilder:validation:MaxLength=255
+	// +kubebuilder:validation:MaxLength=200
 	Issuer string `json:"issuer,omitempty"`
 }
 
@@ -573,13 +573,13 @@ type Endpoints struct {
 	// API is the base URL of the REST API.
 	//
 	// +optional
-	API string `json:"api,omitempty"`
+	API string `json:"api,omitzero"`
 
 	// Notifications is the base URL of the notifications; the user's id and a
 	// slash follow.
 	//
 	// +optional
-	Notifications string `json:"notifications,omitempty"`
+	Notifications string `json:"notifications,omitzero"`
 }
 
 // PodCounts are pods in the form available/desired, such as 2/2.
@@ -587,10 +587,10 @@ type PodCounts struct {
 	// API pods.
 	//
 	// +optional
-	API string `json:"api,omitempty"`
+	API string `json:"api,omitzero"`
 
 	// Notifications pods.
 	//
 	// +optional
-	Notifications string `json:"notifications,omitempty"`
+	Notifications string `json:"notifications,omitzero"`
 }

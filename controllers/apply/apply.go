@@ -16,6 +16,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"reflect"
+	"slices"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -74,7 +75,7 @@ func (a *Applier) Object(ctx context.Context, wanted Configuration, known client
 	if err != nil {
 		return nil, err
 	}
-	sum, err := hash(document)
+	sum, err := document.hash()
 	if err != nil {
 		return nil, err
 	}
@@ -102,8 +103,8 @@ func (a *Applier) Delete(ctx context.Context, known client.Object) error {
 	return client.IgnoreNotFound(err)
 }
 
-func (a *Applier) create(ctx context.Context, wanted Configuration, document map[string]any, sum string) (client.Object, error) {
-	metadata(document)["resourceVersion"] = noResourceVersion
+func (a *Applier) create(ctx context.Context, wanted Configuration, document document, sum string) (client.Object, error) {
+	document.metadata()["resourceVersion"] = noResourceVersion
 	created, err := a.send(ctx, wanted, document, sum)
 	if !apierrors.IsConflict(err) {
 		return created, err
@@ -117,8 +118,10 @@ func (a *Applier) create(ctx context.Context, wanted Configuration, document map
 	switch {
 	case existing.Labels[a.Label] == a.Value:
 		return nil, err // ours; the cache is about to learn of it
-	case hasOwner(existing, document):
-		delete(metadata(document), "resourceVersion")
+	case slices.ContainsFunc(existing.OwnerReferences, func(owner metav1.OwnerReference) bool {
+		return slices.Contains(document.owners(), string(owner.UID))
+	}):
+		delete(document.metadata(), "resourceVersion")
 		return a.send(ctx, wanted, document, sum, client.ForceOwnership) // ours, but somebody took the label off
 	default:
 		return nil, &TakenError{Kind: *wanted.GetKind(), Name: *wanted.GetName()}
@@ -126,16 +129,14 @@ func (a *Applier) create(ctx context.Context, wanted Configuration, document map
 }
 
 // send applies the document, with its hash, and reads back the object.
-func (a *Applier) send(ctx context.Context, wanted Configuration, document map[string]any, sum string, options ...client.ApplyOption) (client.Object, error) {
-	annotations, _ := metadata(document)["annotations"].(map[string]any)
-	if annotations == nil {
-		annotations = map[string]any{}
-		metadata(document)["annotations"] = annotations
+func (a *Applier) send(ctx context.Context, wanted Configuration, document document, sum string, options ...client.ApplyOption) (client.Object, error) {
+	document.annotate(AnnotationHash, sum)
+	// The client tells the kind of a configuration by its type: one like wanted,
+	// which is left as it is.
+	configuration, ok := reflect.TypeAssert[runtime.ApplyConfiguration](reflect.New(reflect.TypeOf(wanted).Elem()))
+	if !ok {
+		return nil, fmt.Errorf("%T is no apply configuration", wanted)
 	}
-	annotations[AnnotationHash] = sum
-
-	// A configuration of the wanted's own type, for the client to tell its kind.
-	configuration := reflect.New(reflect.TypeOf(wanted).Elem()).Interface().(Configuration)
 	if err := remarshal(document, configuration); err != nil {
 		return nil, err
 	}
@@ -143,14 +144,18 @@ func (a *Applier) send(ctx context.Context, wanted Configuration, document map[s
 	if err := a.Client.Apply(ctx, configuration, options...); err != nil {
 		return nil, fmt.Errorf("apply %s %s: %w", *wanted.GetKind(), *wanted.GetName(), err)
 	}
-	object, err := a.Client.Scheme().New(kindOf(wanted))
+	applied, err := a.Client.Scheme().New(kindOf(wanted))
 	if err != nil {
 		return nil, err
 	}
-	return object.(client.Object), remarshal(configuration, object)
+	object, ok := applied.(client.Object)
+	if !ok {
+		return nil, fmt.Errorf("%T is no object", applied)
+	}
+	return object, remarshal(configuration, object)
 }
 
-func isAsWanted(known client.Object, document map[string]any, sum string) (bool, error) {
+func isAsWanted(known client.Object, document document, sum string) (bool, error) {
 	if known.GetAnnotations()[AnnotationHash] != sum {
 		return false, nil
 	}
@@ -160,33 +165,20 @@ func isAsWanted(known client.Object, document map[string]any, sum string) (bool,
 	}
 	// The cache's typed objects do not say what kind they are.
 	actual["apiVersion"], actual["kind"] = document["apiVersion"], document["kind"]
-	return contains(actual, document, ""), nil
+	return contains(actual, map[string]any(document), ""), nil
 }
 
-// hasOwner reports whether an object has the owner that the document gives it.
-func hasOwner(existing metav1.Object, document map[string]any) bool {
-	controller := metav1.GetControllerOf(existing)
-	references, _ := metadata(document)["ownerReferences"].([]any)
-	for _, reference := range references {
-		fields, _ := reference.(map[string]any)
-		if controller != nil && fields["uid"] == string(controller.UID) {
-			return true
-		}
-	}
-	return false
-}
+// document is an apply configuration as JSON has it.
+type document map[string]any
 
-func toDocument(wanted Configuration) (map[string]any, error) {
-	document := map[string]any{}
-	if err := remarshal(wanted, &document); err != nil {
-		return nil, err
-	}
-	return document, nil
+func toDocument(wanted Configuration) (document, error) {
+	document := document{}
+	return document, remarshal(wanted, &document)
 }
 
 // hash is that of the document's JSON, whose keys are sorted.
-func hash(document map[string]any) (string, error) {
-	bytes, err := json.Marshal(document)
+func (d document) hash() (string, error) {
+	bytes, err := json.Marshal(d)
 	if err != nil {
 		return "", fmt.Errorf("hash an object: %w", err)
 	}
@@ -194,8 +186,31 @@ func hash(document map[string]any) (string, error) {
 	return hex.EncodeToString(sum[:16]), nil
 }
 
-func metadata(document map[string]any) map[string]any {
-	return document["metadata"].(map[string]any)
+func (d document) metadata() map[string]any { return child(d, "metadata") }
+
+// annotate sets an annotation.
+func (d document) annotate(key, value string) { child(d.metadata(), "annotations")[key] = value }
+
+// owners are the UIDs of the document's owners.
+func (d document) owners() []string {
+	references, _ := d.metadata()["ownerReferences"].([]any)
+	var uids []string
+	for _, reference := range references {
+		fields, _ := reference.(map[string]any)
+		uid, _ := fields["uid"].(string)
+		uids = append(uids, uid)
+	}
+	return uids
+}
+
+// child is the object under a key; one is made if there is none.
+func child(parent map[string]any, key string) map[string]any {
+	object, ok := parent[key].(map[string]any)
+	if !ok {
+		object = map[string]any{}
+		parent[key] = object
+	}
+	return object
 }
 
 func kindOf(wanted Configuration) schema.GroupVersionKind {

@@ -19,8 +19,8 @@ const (
 	// preStopSeconds is how long a stopping pod goes on as if nothing were, while
 	// the news that it leaves reaches every proxy.
 	preStopSeconds = 5
-	// stopMarginSeconds is what a pod has after draining to end what is left.
-	stopMarginSeconds = 10
+	// finishSeconds is what a pod has to finish the requests under way.
+	finishSeconds = 20
 	// progressDeadlineSeconds is when a rollout without progress is called stuck.
 	progressDeadlineSeconds = 300
 )
@@ -31,7 +31,7 @@ type role struct {
 	component Component
 	pods      shopv1.Pods
 	port      int32
-	drain     int64 // seconds
+	drain     int64 // seconds, over which sockets are closed
 	settings  []setting
 	secrets   []secretFile
 }
@@ -43,7 +43,6 @@ func APIDeployment(shop *shopv1.Shop, release Release, credentials Credentials) 
 		component: ComponentAPI,
 		pods:      shop.Spec.API.Pods,
 		port:      apiPort,
-		drain:     apiDrainSeconds,
 		settings:  apiSettings(shop),
 		secrets:   append(serverSecrets(shop), secretFile{AdminPasswordRef(shop), adminPasswordFile}),
 	})
@@ -100,7 +99,7 @@ func serverPod(shop *shopv1.Shop, release Release, role role) *corev1ac.PodSpecA
 	withSettings(container, role.settings, role.pods.Env)
 
 	pod := restrictedPod(shop, serverUser).
-		WithTerminationGracePeriodSeconds(preStopSeconds + role.drain + stopMarginSeconds).
+		WithTerminationGracePeriodSeconds(preStopSeconds + role.drain + finishSeconds).
 		WithTopologySpreadConstraints(overHosts(shop, role.component))
 	placement(pod, role.pods)
 	mountSecrets(pod, container, secretsFolder, role.secrets...)

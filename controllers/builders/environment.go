@@ -19,17 +19,12 @@ const (
 	adminPasswordFile = "admin-password"
 )
 
-// apiDrainSeconds is how long a stopping API pod may take to answer what it has
-// begun; no request takes that long.
-const apiDrainSeconds = 20
-
 // setting is one environment variable of the server.
 type setting struct{ name, value string }
 
 // apiSettings are the server's settings in the API role.
 func apiSettings(shop *shopv1.Shop) []setting {
 	return append(sharedSettings(shop, shop.Spec.API.Pods, ComponentAPI),
-		setting{"SHOP_DRAIN_SECONDS", strconv.Itoa(apiDrainSeconds)},
 		setting{"SHOP_PUBLIC_CATALOG", strconv.FormatBool(shop.Spec.API.PublicCatalog)},
 		setting{"SHOP_ADMIN_EMAIL", shop.Spec.Admin.Email},
 		setting{"SHOP_ADMIN_PASSWORD_FILE", secretPath(adminPasswordFile)},
@@ -40,7 +35,7 @@ func apiSettings(shop *shopv1.Shop) []setting {
 func notificationsSettings(shop *shopv1.Shop) []setting {
 	notifications := shop.Spec.Notifications
 	return append(sharedSettings(shop, notifications.Pods, ComponentNotifications),
-		setting{"SHOP_DRAIN_SECONDS", strconv.Itoa(int(drainSeconds(shop)))},
+		setting{"SHOP_DRAIN_SECONDS", strconv.FormatInt(drainSeconds(shop), 10)},
 		setting{"SHOP_ALLOWED_ORIGINS", strings.Join(notifications.AllowedOrigins, ",")},
 	)
 }

@@ -83,6 +83,9 @@ func statefulSet(shop *shopv1.Shop, set dataSet) *appsv1ac.StatefulSetApplyConfi
 		WithSpec(appsv1ac.StatefulSetSpec().
 			WithReplicas(1).
 			WithServiceName(set.name).
+			// Else a pod that cannot start, of a bad image say, is in the way of the
+			// one that mends it until someone deletes it by hand.
+			WithPodManagementPolicy(appsv1.ParallelPodManagement).
 			WithSelector(selector(shop, set.component)).
 			WithRevisionHistoryLimit(5).
 			WithPersistentVolumeClaimRetentionPolicy(appsv1ac.StatefulSetPersistentVolumeClaimRetentionPolicy().

@@ -102,8 +102,8 @@ func (f failures) inLeavingNamespace() bool {
 // isRefusal reports whether someone has to change something before a write can
 // succeed: the spec, a quota, a policy, an admission webhook, another object.
 func isRefusal(err error) bool {
-	var taken *apply.TakenError
-	return errors.As(err, &taken) ||
+	_, isTaken := errors.AsType[*apply.TakenError](err)
+	return isTaken ||
 		apierrors.IsInvalid(err) || apierrors.IsForbidden(err) || apierrors.IsBadRequest(err) ||
 		apierrors.IsNotFound(err) || apierrors.IsInternalError(err) || apierrors.IsRequestEntityTooLargeError(err)
 }

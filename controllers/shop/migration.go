@@ -3,6 +3,7 @@ package shop
 import (
 	"cmp"
 	"encoding/json"
+	"fmt"
 	"slices"
 
 	appsv1 "k8s.io/api/apps/v1"
@@ -46,6 +47,8 @@ func planMigration(shop *shopv1.Shop, observed *observation, wanted builders.Rel
 		m.obsolete = append(m.obsolete, finished(others)...)
 	case current != nil && hasCondition(current, batchv1.JobFailed):
 		m.reason = shopv1.ReasonMigrationFailed
+	case current != nil && whatBlocks(current, observed.migrationPods) != "":
+		m.reason = shopv1.ReasonMigrationBlocked
 	case current != nil:
 		m.reason = shopv1.ReasonMigrationRunning
 	case working >= 0:
@@ -94,7 +97,7 @@ func selectJobs(jobs []*batchv1.Job, is func(*batchv1.Job) bool) []key {
 }
 
 func isFinished(job *batchv1.Job) bool {
-	return job.DeletionTimestamp == nil && (hasCondition(job, batchv1.JobComplete) || hasCondition(job, batchv1.JobFailed))
+	return hasCondition(job, batchv1.JobComplete) || hasCondition(job, batchv1.JobFailed)
 }
 
 func hasCondition(job *batchv1.Job, kind batchv1.JobConditionType) bool {
@@ -127,6 +130,28 @@ func lastWords(job *batchv1.Job, pods []corev1.Pod) string {
 		return ""
 	}
 	return last.Message
+}
+
+// whatBlocks says why a pod of a Job does not start, or "" if it does.
+// It has the same words for as long as the cause is the same.
+func whatBlocks(job *batchv1.Job, pods []corev1.Pod) string {
+	for _, pod := range pods {
+		if pod.Labels[batchv1.JobNameLabel] != job.Name {
+			continue
+		}
+		for _, container := range pod.Status.ContainerStatuses {
+			if container.State.Waiting == nil {
+				continue
+			}
+			switch waiting := container.State.Waiting; waiting.Reason {
+			case "ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull":
+				return fmt.Sprintf("image %s cannot be pulled", container.Image)
+			case "CreateContainerConfigError", "CreateContainerError", "RunContainerError":
+				return waiting.Message
+			}
+		}
+	}
+	return ""
 }
 
 // schemaVersion is what the migration reported, or known if it left no word.

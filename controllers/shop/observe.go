@@ -40,11 +40,12 @@ func keyOf(wanted apply.Configuration) key { return key{*wanted.GetKind(), *want
 
 // observe reads what there is of a shop.
 func (r *Reconciler) observe(ctx context.Context, shop *shopv1.Shop) (*observation, error) {
-	gatewayAPI, err := r.routes.available(wantsGateway(shop))
-	if err != nil {
-		return nil, err
+	if wantsGateway(shop) {
+		if err := r.routes.start(); err != nil {
+			return nil, err
+		}
 	}
-	observed := &observation{children: children{}, gatewayAPI: gatewayAPI}
+	observed := &observation{children: children{}, gatewayAPI: r.routes.available()}
 	if err := r.observeNamed(ctx, shop, observed); err != nil {
 		return nil, err
 	}

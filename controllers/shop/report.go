@@ -132,7 +132,8 @@ func (r *Reconciler) tell(shop *shopv1.Shop, before, after []metav1.Condition) {
 		isNews := previous == nil || previous.Reason != condition.Reason
 		repeats := condition.Type == shopv1.ConditionReconciling || condition.Type == shopv1.ConditionStalled
 		if isNews && !repeats {
-			r.Events.Eventf(shop, nil, severity(condition), condition.Reason, "Reconcile", "%s: %s", condition.Type, shortened(condition.Message))
+			// The action keeps apart what would else be counted as one Event.
+			r.Events.Eventf(shop, nil, severity(condition), condition.Reason, condition.Type, "%s: %s", condition.Type, shortened(condition.Message))
 		}
 	}
 }
@@ -141,8 +142,8 @@ func (r *Reconciler) tell(shop *shopv1.Shop, before, after []metav1.Condition) {
 // before.
 func severity(condition metav1.Condition) string {
 	switch condition.Reason {
-	case shopv1.ReasonDegraded, shopv1.ReasonRolloutStuck, shopv1.ReasonRefused, shopv1.ReasonNameTaken, shopv1.ReasonSecretMissing,
-		shopv1.ReasonMigrationFailed, shopv1.ReasonRouteNotAccepted, shopv1.ReasonGatewayAPIMissing:
+	case shopv1.ReasonDegraded, shopv1.ReasonRolloutStuck, shopv1.ReasonVolumeNotGrown, shopv1.ReasonRefused, shopv1.ReasonNameTaken, shopv1.ReasonSecretMissing,
+		shopv1.ReasonMigrationBlocked, shopv1.ReasonMigrationFailed, shopv1.ReasonRouteNotAccepted, shopv1.ReasonGatewayAPIMissing:
 		return corev1.EventTypeWarning
 	default:
 		return corev1.EventTypeNormal

@@ -6,6 +6,7 @@ import (
 
 	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/controller"
 	"sigs.k8s.io/controller-runtime/pkg/handler"
@@ -28,26 +29,32 @@ type routeWatch struct {
 	watching bool
 }
 
-// available reports whether HTTPRoutes are watched. If they are not and asked
-// says that they should be, it looks whether they can be by now.
-func (w *routeWatch) available(asked bool) (bool, error) {
+// available reports whether HTTPRoutes are watched.
+func (w *routeWatch) available() bool {
 	w.mutex.Lock()
 	defer w.mutex.Unlock()
-	if w.watching || !asked {
-		return w.watching, nil
+	return w.watching
+}
+
+// start watches HTTPRoutes, unless they are watched already or the cluster does
+// not have them.
+func (w *routeWatch) start() error {
+	w.mutex.Lock()
+	defer w.mutex.Unlock()
+	if w.watching {
+		return nil
 	}
-	kind := gatewayv1.SchemeGroupVersion.WithKind("HTTPRoute")
-	_, err := w.mapper.RESTMapping(kind.GroupKind(), kind.Version)
+	_, err := w.mapper.RESTMapping(schema.GroupKind{Group: gatewayv1.GroupName, Kind: "HTTPRoute"}, "v1")
 	if meta.IsNoMatchError(err) {
-		return false, nil
+		return nil
 	}
 	if err != nil {
-		return false, fmt.Errorf("look for the Gateway API: %w", err)
+		return fmt.Errorf("look for the Gateway API: %w", err)
 	}
 	owner := handler.TypedEnqueueRequestForOwner[*gatewayv1.HTTPRoute](w.scheme, w.mapper, &shopv1.Shop{}, handler.OnlyControllerOwner())
 	if err := w.loop.Watch(source.Kind(w.cache, &gatewayv1.HTTPRoute{}, owner)); err != nil {
-		return false, fmt.Errorf("watch HTTPRoutes: %w", err)
+		return fmt.Errorf("watch HTTPRoutes: %w", err)
 	}
 	w.watching = true
-	return true, nil
+	return nil
 }

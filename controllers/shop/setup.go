@@ -124,8 +124,7 @@ func (r *Reconciler) SetupWithManager(manager ctrl.Manager, concurrency int) err
 		return fmt.Errorf("build the controller of Shops: %w", err)
 	}
 	r.routes = &routeWatch{loop: loop, cache: manager.GetCache(), scheme: manager.GetScheme(), mapper: manager.GetRESTMapper()}
-	_, err = r.routes.available(true)
-	return err
+	return r.routes.start()
 }
 
 // instanceOf is the Shop that a child's labels name.

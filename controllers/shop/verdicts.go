@@ -47,29 +47,34 @@ func judge(shop *shopv1.Shop, observed *observation, plan *plan, failed failures
 		verdicts = append(verdicts, judgeIngress(shop, observed))
 	}
 	for i := range verdicts {
-		if refusal := failed.refusal(shop, verdicts[i].condition); refusal != nil {
-			verdicts[i] = *refusal
-		}
+		verdicts[i] = failed.weigh(shop, verdicts[i])
 	}
 	return verdicts
 }
 
-// refusal is the verdict on a part of which the API server refused an object.
-func (f failures) refusal(shop *shopv1.Shop, condition string) *verdict {
+// weigh changes the verdict on a part of which the API server refused an object.
+func (f failures) weigh(shop *shopv1.Shop, judged verdict) verdict {
+	condition := judged.condition
 	for _, failure := range f {
 		if conditionOf(shop, failure.key) != condition || !isRefusal(failure.err) {
 			continue
 		}
-		var taken *apply.TakenError
-		if errors.As(failure.err, &taken) {
-			return &verdict{condition, stalled, shopv1.ReasonNameTaken, fmt.Sprintf(
+		if failure.key.kind == "PersistentVolumeClaim" {
+			if judged.state == ready {
+				return verdict{condition, ready, shopv1.ReasonVolumeNotGrown, fmt.Sprintf(
+					"It serves, but its volume stays as it is: %v. Let the storage class allow expansion, or move the data to a new Shop.", failure.err)}
+			}
+			continue
+		}
+		if taken, ok := errors.AsType[*apply.TakenError](failure.err); ok {
+			return verdict{condition, stalled, shopv1.ReasonNameTaken, fmt.Sprintf(
 				"%s %s exists and was not made by the operator. Delete it, or give the Shop another name; to let the Shop have it, label it %s=%s.",
 				taken.Kind, taken.Name, builders.LabelManagedBy, builders.ManagedBy)}
 		}
-		return &verdict{condition, stalled, shopv1.ReasonRefused, fmt.Sprintf(
+		return verdict{condition, stalled, shopv1.ReasonRefused, fmt.Sprintf(
 			"The API server refuses: %v. It is tried again until the cause is mended.", failure.err)}
 	}
-	return nil
+	return judged
 }
 
 // conditionOf is the condition that a child's failure is told in.
@@ -98,13 +103,13 @@ func judgeData(shop *shopv1.Shop, observed *observation, condition, what, name s
 		return verdict{condition, progressing, shopv1.ReasonStarting, what + " is about to be set up."}
 	case set.DeletionTimestamp != nil:
 		return terminating(condition, "StatefulSet", name)
+	case shop.Status.Version == "" && set.Status.ReadyReplicas == 0:
+		return verdict{condition, progressing, shopv1.ReasonStarting, fmt.Sprintf("%s starts for the first time. If that takes long: %s", what, describe)}
 	case set.Status.ObservedGeneration < set.Generation,
 		set.Status.UpdateRevision != set.Status.CurrentRevision && set.Status.UpdatedReplicas < 1:
 		return verdict{condition, progressing, shopv1.ReasonRollingOut, what + " restarts with a changed configuration."}
 	case set.Status.ReadyReplicas > 0:
 		return verdict{condition, ready, shopv1.ReasonAvailable, what + " accepts connections."}
-	case shop.Status.Version == "":
-		return verdict{condition, progressing, shopv1.ReasonStarting, fmt.Sprintf("%s starts for the first time. If that takes long: %s", what, describe)}
 	default:
 		return verdict{condition, progressing, shopv1.ReasonDegraded, fmt.Sprintf("The pod of %s is not ready. To see why: %s", what, describe)}
 	}
@@ -125,6 +130,9 @@ func judgeMigration(shop *shopv1.Shop, observed *observation, plan *plan) verdic
 	case shopv1.ReasonWaitingForOtherMigration:
 		return judgement(progressing, "The migration to version %s starts when Job %s has ended. To follow it: kubectl -n %s logs job/%s",
 			version, m.job.Name, shop.Namespace, m.job.Name)
+	case shopv1.ReasonMigrationBlocked:
+		return judgement(progressing, "The pod of Job %s does not start: %s. %sSet a version or an image that is there. To see more: kubectl -n %s describe pods -l %s",
+			m.job.Name, whatBlocks(m.job, observed.migrationPods), goesOn(plan), shop.Namespace, builders.Selector(shop, builders.ComponentMigration))
 	case shopv1.ReasonMigrationRunning:
 		return judgement(progressing, "The database is being brought to the schema of version %s. To follow it: kubectl -n %s logs -l %s --tail=-1",
 			version, shop.Namespace, builders.Selector(shop, builders.ComponentMigration))

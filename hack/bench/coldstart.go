@@ -42,7 +42,7 @@ func timeToAnswer(ctx context.Context, scratch string) (time.Duration, error) {
 	if err != nil {
 		return 0, err
 	}
-	server := exec.CommandContext(ctx, "go", "run", "-modcacherw", "./server") //nolint:gosec // constant words
+	server := exec.CommandContext(ctx, "go", "run", "-modcacherw", "./server")
 	server.Env = append(os.Environ(),
 		"GOCACHE="+filepath.Join(scratch, "build"), "GOMODCACHE="+filepath.Join(scratch, "modules"),
 		"SHOP_DATABASE_URL=sqlite:"+filepath.Join(scratch, "shop.db"),

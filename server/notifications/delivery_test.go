@@ -101,7 +101,7 @@ func TestSocketGetsWhatWasPublishedDuringItsHandshake(t *testing.T) {
 	p.addUsers(t, 7)
 	slow := p.hub.upgrade
 	p.hub.upgrade = func(c *fiber.Ctx) error {
-		p.commit(t, 7, numbered{User: 7, N: 1}) // its publication is lost
+		p.commitUnheard(t, 7, numbered{User: 7, N: 1})
 		return slow(c)
 	}
 	p.connect(t, 7).expect(t, numbered{User: 7, N: 1}.String())
@@ -134,6 +134,12 @@ func TestRedisOutagesLoseNothing(t *testing.T) {
 		delivered = n
 	}
 	notify(3)
+	expectAll()
+
+	redis.Stop(t)
+	n++
+	publisher.commitUnheard(t, 1, numbered{User: 1, N: n})
+	redis.Start(t)
 	expectAll()
 
 	redis.Stop(t)
@@ -222,7 +228,7 @@ func TestDatabaseOutageIsSatThrough(t *testing.T) {
 
 	redis.Stop(t)
 	for n := range 3 {
-		p.notify(t, 7, numbered{User: 7, N: n + 2})
+		p.commitUnheard(t, 7, numbered{User: 7, N: n + 2})
 	}
 	postgres.Stop(t)
 	redis.Start(t)
@@ -250,7 +256,7 @@ func TestEachEventIsDeliveredOnceInOrder(t *testing.T) {
 			returning.connect(t, p, user)
 			r.Repeat(map[string]func(*rapid.T){
 				"commit": func(*rapid.T) {
-					committed = append(committed, p.commit(t, user, numbered{User: user, N: len(committed) + 1}))
+					committed = append(committed, p.commitUnheard(t, user, numbered{User: user, N: len(committed) + 1}))
 				},
 				"arrive": func(r *rapid.T) {
 					if len(committed) > 0 {

@@ -145,7 +145,7 @@ func (h *Hub) serve(wrapper *websocket.Conn) {
 
 // recoverPanic keeps a panic's text from the client, whom the library would tell.
 func (h *Hub) recoverPanic(wrapper *websocket.Conn) {
-	if cause := recover(); cause != nil {
+	if cause := recover(); cause != nil { //nolint:revive // the library defers this function itself
 		h.log.Error("panic", "cause", cause, "stack", string(debug.Stack()))
 		message := websocket.FormatCloseMessage(websocket.CloseInternalServerErr, "")
 		_ = wrapper.WriteControl(websocket.CloseMessage, message, time.Now().Add(time.Second)) // it is lost anyway
@@ -161,7 +161,9 @@ func (h *Hub) Drain(ctx context.Context, over time.Duration) {
 	for s := range h.sockets.all {
 		sockets = append(sockets, s)
 	}
-	rand.Shuffle(len(sockets), func(i, j int) { sockets[i], sockets[j] = sockets[j], sockets[i] })
+	rand.Shuffle(len(sockets), func(i, j int) { //nolint:gosec // the order need not be unguessable
+		sockets[i], sockets[j] = sockets[j], sockets[i]
+	})
 	started := time.Now()
 	for i, s := range sockets {
 		due := started.Add(over * time.Duration(i) / time.Duration(len(sockets)))

@@ -64,7 +64,7 @@ func origins(allowed ...string) setting {
 	return func(h *Hub) { h.origins = append(h.origins, allowed...) }
 }
 
-func hurried(change func(*pace)) setting { return func(h *Hub) { change(&h.pace) } }
+func paced(change func(*pace)) setting { return func(h *Hub) { change(&h.pace) } }
 
 // migrated opens a database of the test's own.
 func migrated(t *testing.T) *database.DB {
@@ -103,7 +103,8 @@ func (p *pod) listen(t *testing.T, log *slog.Logger) {
 	}
 	p.address = listener.Addr().String()
 	background(t, func(ctx context.Context) error {
-		defer context.AfterFunc(ctx, func() { _ = app.Shutdown() })()
+		stop := context.AfterFunc(ctx, func() { _ = app.Shutdown() })
+		defer stop()
 		return app.Listener(listener)
 	})
 	t.Cleanup(func() {
@@ -141,13 +142,30 @@ func (p *pod) addUsers(t *testing.T, ids ...int64) {
 	}
 }
 
-// commit records a frame, as an order does, and leaves publishing it to the caller.
-func (p *pod) commit(t *testing.T, user int64, frame any) (event outbox.Event) {
+// commit records frames, as an order does, and leaves publishing them to the caller. The last event is
+// returned.
+func (p *pod) commit(t *testing.T, user int64, frames ...any) (event outbox.Event) {
 	t.Helper()
 	err := p.db.InTx(context.Background(), func(tx *gorm.DB) (err error) {
-		event, err = outbox.Record(tx, user, frame)
-		return err
+		for _, frame := range frames {
+			if event, err = outbox.Record(tx, user, frame); err != nil {
+				return err
+			}
+		}
+		return nil
 	})
+	if err != nil {
+		t.Error(err)
+	}
+	return event
+}
+
+// commitUnheard is commit, and a publication that no socket heard of: the relay has nothing left to do.
+func (p *pod) commitUnheard(t *testing.T, user int64, frames ...any) (event outbox.Event) {
+	t.Helper()
+	event = p.commit(t, user, frames...)
+	err := p.db.WithContext(t.Context()).
+		Exec("UPDATE notification_events SET published_at = created_at WHERE user_id = ?", user).Error
 	if err != nil {
 		t.Error(err)
 	}
@@ -287,7 +305,7 @@ func handshake(t *testing.T, url string, header http.Header) (accepted bool, ans
 	dialer := websocket.Dialer{HandshakeTimeout: patience}
 	conn, response, err := dialer.DialContext(t.Context(), url, header)
 	if err == nil {
-		defer conn.Close()
+		defer func() { _ = conn.Close() }()
 		return true, refusal{status: response.StatusCode, header: response.Header}, conn.Subprotocol()
 	}
 	if response == nil {

@@ -49,8 +49,9 @@ func (c *Client) Listen(ctx context.Context, channels []string, listener Listene
 // listenOnce listens until the first error. The library would reconnect by itself, at once and unseen.
 func (c *Client) listenOnce(ctx context.Context, channels []string, listener Listener) error {
 	subscription := c.redis.Subscribe(ctx)
-	defer context.AfterFunc(ctx, func() { _ = subscription.Close() })() // ends a read that waits
-	defer func() { _ = subscription.Close() }()                         // nothing is lost with it
+	defer func() { _ = subscription.Close() }() // nothing is lost with it
+	stop := context.AfterFunc(ctx, func() { _ = subscription.Close() })
+	defer stop() // otherwise the end of ctx ends a read that waits
 	if err := subscription.Subscribe(ctx, c.prefixed(channels)...); err != nil {
 		return fmt.Errorf("subscribe: %w", err)
 	}

@@ -68,7 +68,7 @@ func TestEmbeddedRedisIsNobodyElses(t *testing.T) {
 		t.Errorf("it listens on %s", address)
 	}
 	stranger := redis.NewClient(&redis.Options{Addr: address})
-	defer stranger.Close()
+	defer func() { _ = stranger.Close() }()
 	if err := stranger.Ping(t.Context()).Err(); err == nil || !strings.Contains(err.Error(), "NOAUTH") {
 		t.Errorf("a stranger without the password got %v", err)
 	}
@@ -125,7 +125,7 @@ func TestAwait(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer client.Close()
+	defer func() { _ = client.Close() }()
 
 	impatient, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
 	defer cancel()

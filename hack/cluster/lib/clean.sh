@@ -1,16 +1,6 @@
 # shellcheck shell=bash
-# Sourced: takes a cluster away, whole or cut off in any state, and puts back
-# what it changed on this machine. What is not there is no error, so it serves
-# before a start just as well.
-
-CHANGED_SYSCTLS="vm.overcommit_memory kernel.panic kernel.panic_on_oops" # by kubelet
-
-remember_sysctls() {
-  local key
-  for key in $CHANGED_SYSCTLS; do
-    sysctl "$key"
-  done | sed 's/ //g' >"$RUN/sysctls"
-}
+# Sourced: takes a cluster away, whole or cut off in any state. What is not there
+# is no error, so it serves before a start just as well.
 
 # refuse_foreign: addresses are fixed, so there is one cluster on a machine.
 refuse_foreign() {
@@ -27,9 +17,6 @@ clean() {
   ip link delete "$BRIDGE" 2>/dev/null || true
   remove_links
   remove_cgroups
-  if [ -s "$RUN/sysctls" ]; then
-    xargs sysctl -qw <"$RUN/sysctls"
-  fi
   rm -rf --one-file-system "$RUN" "$KUBECONFIG_FILE"
 }
 

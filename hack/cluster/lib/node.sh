@@ -80,11 +80,30 @@ create_node() {
   in_node "$n" sh -e -c "
     mount --no-mtab -t tmpfs -o mode=755 tmpfs /run
     mount --make-rshared /
-    mount --bind '$dir/lib' /var/lib
-    mount --bind '$dir/log' /var/log
+    mount --no-mtab --bind '$dir/lib' /var/lib
+    mount --no-mtab --bind '$dir/log' /var/log
     sysctl -qw net.ipv4.ip_forward=1"
+  pretend_sysctls "$n"
   create_cgroup "node$n"
   connect_node "$n" "$pid"
+}
+
+# pretend_sysctls N: kubelet insists on these, and they are this machine's. It
+# finds them as it wants, and so leaves them alone.
+pretend_sysctls() {
+  local n=$1 dir=$RUN/node$1/sysctls key value
+  mkdir -p "$dir"
+  while read -r key value; do
+    echo "$value" >"$dir/${key##*/}"
+    in_node "$n" mount --no-mtab --bind "$dir/${key##*/}" "/proc/sys/$key" </dev/null
+  done <<EOF
+vm/overcommit_memory 1
+vm/panic_on_oom 0
+kernel/panic 10
+kernel/panic_on_oops 1
+kernel/keys/root_maxkeys 1000000
+kernel/keys/root_maxbytes 25000000
+EOF
 }
 
 # connect_node N PID: a cable to the bridge. There is no default route: nothing

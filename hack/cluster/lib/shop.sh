@@ -22,15 +22,26 @@ apply_shop() {
   done
 }
 
+# open_shop: a Shop that serves, with something in it for whoever tries it.
+open_shop() {
+  apply_shop
+  kubectl rollout status deployment/shop-api --timeout=120s >/dev/null
+  kubectl rollout status deployment/shop-notifications --timeout=120s >/dev/null
+  kubectl exec deployment/shop-api -- /shopkeeper-server seed 2>"$LOG/seed.log" ||
+    die "the catalogue was not filled; why: $LOG/seed.log"
+}
+
 # restart_pods IMAGE: an image that was built again has the name of the old one,
-# so the pods that run it are replaced.
+# so the pods that run it are replaced, in haste.
 restart_pods() {
-  local namespace pod
+  local namespace pods
   kubectl get pods --all-namespaces --field-selector=status.phase=Running \
     -o jsonpath='{range .items[*]}{.metadata.namespace}{" "}{.metadata.name}{" "}{.spec.containers[0].image}{"\n"}{end}' |
-    awk -v image="$1" '$3 == image {print $1, $2}' | while read -r namespace pod; do
-    kubectl --namespace "$namespace" delete pod "$pod" --wait=false </dev/null
-  done
+    awk -v image="$1" '$3 == image {pods[$1] = pods[$1] " " $2} END {for (n in pods) print n pods[n]}' |
+    while read -r namespace pods; do
+      # shellcheck disable=SC2086 # a list
+      kubectl --namespace "$namespace" delete pod --grace-period=5 $pods </dev/null
+    done
 }
 
 secret_key() { kubectl get secret "$1" -o jsonpath="{.data.$2}" | base64 --decode; }

@@ -1,0 +1,108 @@
+// Package kubetest gives tests a real kube-apiserver on a real etcd, with the
+// Shop's CRD installed. There are no other controllers and no kubelet: a test
+// plays their part.
+package kubetest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/rest"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/envtest"
+)
+
+// Timeout bounds whatever a test waits for.
+const Timeout = 30 * time.Second
+
+// Main runs the tests of a package with an API server of their own, and leaves
+// how to reach it in config. crds are folders to install beside the Shop's CRD.
+func Main(m *testing.M, config **rest.Config, crds ...string) {
+	code, err := run(m, config, crds)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		code = 1
+	}
+	os.Exit(code)
+}
+
+func run(m *testing.M, config **rest.Config, crds []string) (code int, err error) {
+	if os.Getenv("KUBEBUILDER_ASSETS") == "" {
+		return 1, errors.New("these tests need kube-apiserver and etcd in the folder KUBEBUILDER_ASSETS: run make test, which builds them")
+	}
+	environment := &envtest.Environment{
+		CRDDirectoryPaths:     append([]string{filepath.Join(Root(), "config", "crd", "bases")}, crds...),
+		ErrorIfCRDPathMissing: true,
+	}
+	if *config, err = environment.Start(); err != nil {
+		return 1, fmt.Errorf("start a Kubernetes API server: %w", err)
+	}
+	(*config).QPS = -1
+	defer func() { err = errors.Join(err, environment.Stop()) }()
+	return m.Run(), nil
+}
+
+// Root is the folder of the repository: the one above a test's that has go.mod.
+func Root() string {
+	folder, err := os.Getwd()
+	for err == nil {
+		if _, err := os.Stat(filepath.Join(folder, "go.mod")); err == nil {
+			return folder
+		}
+		if folder == filepath.Dir(folder) {
+			break
+		}
+		folder = filepath.Dir(folder)
+	}
+	panic("a test runs outside the repository")
+}
+
+// Namespace makes a namespace of the test's own, that takes none but restricted
+// pods.
+func Namespace(t *testing.T, c client.Client) string {
+	t.Helper()
+	namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{
+		GenerateName: "test-",
+		Labels:       map[string]string{"pod-security.kubernetes.io/enforce": "restricted"},
+	}}
+	if err := c.Create(Context(t), namespace); err != nil {
+		t.Fatalf("make a namespace: %v", err)
+	}
+	return namespace.Name
+}
+
+// Context ends with the test, and in any case after Timeout.
+func Context(t *testing.T) context.Context {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), Timeout)
+	t.Cleanup(cancel)
+	return ctx
+}
+
+// Eventually waits until check returns nil, and fails with its last error.
+func Eventually(t *testing.T, check func() error) {
+	t.Helper()
+	var err error
+	for deadline := time.Now().Add(Timeout); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
+		if err = check(); err == nil {
+			return
+		}
+	}
+	t.Fatalf("after %s: %v", Timeout, err)
+}
+
+// MustContain fails unless the error's text has the part.
+func MustContain(t *testing.T, err error, part string) {
+	t.Helper()
+	if err == nil || !strings.Contains(err.Error(), part) {
+		t.Errorf("error %v\ndoes not say %q", err, part)
+	}
+}
