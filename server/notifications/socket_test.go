@@ -276,7 +276,7 @@ func TestCatchUpGoesAtTheReadersPace(t *testing.T) {
 func TestReplayThatFindsTheQueueHalfFullIsAskedForAgain(t *testing.T) {
 	t.Parallel()
 	s := &socket{writing: true, queued: queueLimit / 2}
-	s.replay(outbox.Event{EventID: 1, Frame: []byte("{}")})
+	s.replay(&letter{Event: outbox.Event{EventID: 1, Frame: []byte("{}")}})
 	if cursor, stale := s.trust(); cursor != 0 || !stale {
 		t.Errorf("cursor %d, stale %v; want 0, true", cursor, stale)
 	}
