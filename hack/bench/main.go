@@ -3,6 +3,7 @@
 //	go run ./hack/bench coldstart       go run ./server with empty Go caches → the first answer
 //	go run ./hack/bench ready [N]       kubectl apply of a Shop with its own databases → Ready, N times
 //	go run ./hack/bench rest            the operator with nothing to do: memory and API writes in a minute
+//	go run ./hack/bench api             each hot path of the API beside its bare ceiling, on databases of its own
 //
 // ready and rest need the cluster of `make up`, or another one in KUBECONFIG.
 package main
@@ -31,6 +32,9 @@ func run(ctx context.Context, args []string) error {
 	if len(args) > 0 {
 		name = args[0]
 	}
+	if name == "prebuilt" && len(args) == 2 { // the ceiling of api, a process of its own
+		return prebuilt(args[1])
+	}
 	if len(args) > 1 {
 		n, err := strconv.Atoi(args[1])
 		if err != nil || n < 1 || n > 20 {
@@ -39,6 +43,8 @@ func run(ctx context.Context, args []string) error {
 		count = n
 	}
 	switch name {
+	case "api":
+		return benchAPI(ctx)
 	case "coldstart":
 		return coldStart(ctx)
 	case "ready":
@@ -46,7 +52,7 @@ func run(ctx context.Context, args []string) error {
 	case "rest":
 		return atRest(ctx)
 	default:
-		return fmt.Errorf("unknown benchmark %q: want coldstart, ready or rest", name)
+		return fmt.Errorf("unknown benchmark %q: want api, coldstart, ready or rest", name)
 	}
 }
 

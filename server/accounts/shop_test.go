@@ -95,6 +95,7 @@ func newShop(t *testing.T, db *database.DB) *shop {
 	s.app.Post("/auth/api/password/change/", authenticated, s.ChangePassword)
 	s.app.Post("/auth/api/password/reset/", s.ResetPassword)
 	s.app.Post("/auth/api/password/reset/confirm/", s.ConfirmReset)
+	s.app.Get("/auth/api/password/reset/confirm/", s.ResetPage)
 	return s
 }
 

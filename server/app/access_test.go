@@ -23,6 +23,7 @@ var whoMay = map[string]may{
 
 	"POST /auth/api/password/change/":        {401, 400, 400, 400},
 	"POST /auth/api/password/reset/":         {400, 400, 400, 400},
+	"GET /auth/api/password/reset/confirm/":  {200, 200, 200, 200},
 	"POST /auth/api/password/reset/confirm/": {400, 400, 400, 400},
 
 	"GET /api/products/":           {401, 200, 200, 200},

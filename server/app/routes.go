@@ -48,6 +48,7 @@ func (a *App) apiRoutes() []route {
 		{patch, "/auth/api/profile/", customer, a.accounts.UpdateProfile},
 		{post, "/auth/api/password/change/", customer, a.accounts.ChangePassword},
 		{post, "/auth/api/password/reset/", anyone, a.accounts.ResetPassword},
+		{get, "/auth/api/password/reset/confirm/", anyone, a.accounts.ResetPage},
 		{post, "/auth/api/password/reset/confirm/", anyone, a.accounts.ConfirmReset},
 
 		{get, "/api/products/", reader, a.catalog.ListProducts},
@@ -108,9 +109,9 @@ func (a *App) guards(r route) []fiber.Handler {
 		return authenticated
 	default:
 		if r.endsLogins() {
-			return []fiber.Handler{a.anonymousLimit(r.path), a.callers.Forgetting}
+			return []fiber.Handler{a.anonymousLimit(r), a.callers.Forgetting}
 		}
-		return []fiber.Handler{a.anonymousLimit(r.path)}
+		return []fiber.Handler{a.anonymousLimit(r)}
 	}
 }
 
@@ -126,8 +127,11 @@ func (r route) endsLogins() bool {
 
 // anonymousLimit is the rate limit of a route that needs no token: tighter where secrets can be guessed or
 // mail is sent.
-func (a *App) anonymousLimit(path string) fiber.Handler {
-	switch path {
+func (a *App) anonymousLimit(r route) fiber.Handler {
+	if r.method == http.MethodGet {
+		return a.guard.Anonymous
+	}
+	switch r.path {
 	case "/auth/api/register/":
 		return a.guard.Register
 	case "/auth/api/token/":

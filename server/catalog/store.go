@@ -17,6 +17,7 @@ import (
 const (
 	joinCategories = "JOIN categories AS c ON c.id = p.category_id"
 	listedColumns  = "p.id, p.name, p.price_cents, p.stock, c.name, p.image, p.stock > 0, p.featured"
+	sortedColumns  = "p.id, p.name, p.price_cents, p.stock, p.category_id, p.image, p.featured, p.created_at" // what a list needs before its join
 	detailColumns  = listedColumns + ", p.description, p.category_id, p.created_at, p.updated_at"
 )
 
@@ -40,7 +41,7 @@ func (s *Catalog) listProducts(ctx context.Context, f filter, order string, page
 	}
 	// The join comes last: in the place of OFFSET it would be made for every product that is passed over.
 	where, arguments := f.where()
-	rows := s.db.WithContext(ctx).Raw("SELECT "+listedColumns+" FROM (SELECT p.* FROM products p WHERE "+where+
+	rows := s.db.WithContext(ctx).Raw("SELECT "+listedColumns+" FROM (SELECT "+sortedColumns+" FROM products p WHERE "+where+
 		" ORDER BY "+order+" LIMIT ? OFFSET ?) p "+joinCategories+" ORDER BY "+order, append(arguments, page.Size, page.Offset())...)
 	products, err = database.Select(rows, (*listedProduct).columns)
 	if err != nil {

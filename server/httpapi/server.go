@@ -29,7 +29,7 @@ const (
 const (
 	handshakeLimit   = 8 << 10         // bytes
 	handshakeTimeout = 5 * time.Second // for a whole one to arrive
-	handshakesAtOnce = 16 << 10        // connections that are no WebSocket yet
+	handshakesAtOnce = 8 << 10         // connections that are no WebSocket yet
 )
 
 // Options says how a listener treats its clients.

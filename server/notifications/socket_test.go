@@ -75,8 +75,8 @@ func TestPeersPingIsAnswered(t *testing.T) {
 func TestSocketClosesWhenItsTokenEnds(t *testing.T) {
 	t.Parallel()
 	p := startPod(t, migrated(t), pubsub.Embedded, paced(func(pace *pace) { pace.tend = 10 * time.Millisecond }))
-	brief, lasting := p.connectAs(t, 7, "brief-7"), p.connect(t, 7)
 	began := time.Now()
+	brief, lasting := p.connectAs(t, 7, "brief-7"), p.connect(t, 7)
 	brief.expectClose(t, 4401, "token expired")
 	if after := time.Since(began); after < 900*time.Millisecond {
 		t.Errorf("closed after %s, before the token's end", after)
@@ -263,8 +263,8 @@ func TestCatchUpGoesAtTheReadersPace(t *testing.T) {
 			var frames []any
 			var want []string
 			for n := range missed.events {
-				frame := fmt.Sprintf("%0*d", missed.size, n)
-				frames, want = append(frames, frame), append(want, `"`+frame+`"`)
+				text := fmt.Sprintf("%0*d", missed.size, n)
+				frames, want = append(frames, map[string]string{"text": text}), append(want, `{"text":"`+text+`"}`)
 			}
 			p.commitUnheard(t, 7, frames...)
 			p.hub.mistrustAll()

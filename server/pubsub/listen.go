@@ -48,11 +48,21 @@ func (c *Client) Listen(ctx context.Context, channels []string, listener Listene
 
 // listenOnce listens until the first error. The library would reconnect by itself, at once and unseen.
 func (c *Client) listenOnce(ctx context.Context, channels []string, listener Listener) error {
-	subscription := c.redis.Subscribe(ctx)
-	defer func() { _ = subscription.Close() }() // nothing is lost with it
-	stop := context.AfterFunc(ctx, func() { _ = subscription.Close() })
-	defer stop() // otherwise the end of ctx ends a read that waits
-	if err := subscription.Subscribe(ctx, c.prefixed(channels)...); err != nil {
+	server := c.server.Load()
+	if server.cluster {
+		return c.listenSharded(ctx, server, channels, listener)
+	}
+	subscription := server.Subscribe(ctx)
+	return receive(ctx, subscription, subscription.Subscribe, c.prefixed(channels), listener)
+}
+
+// receive subscribes and listens until the first error.
+func receive(ctx context.Context, subscription *redis.PubSub, subscribe func(context.Context, ...string) error,
+	channels []string, listener Listener,
+) error {
+	defer context.AfterFunc(ctx, func() { _ = subscription.Close() })() // ends a read that waits
+	defer func() { _ = subscription.Close() }()                         // nothing is lost with it
+	if err := subscribe(ctx, channels...); err != nil {
 		return fmt.Errorf("subscribe: %w", err)
 	}
 	confirmed, asked := 0, false
@@ -70,6 +80,9 @@ func (c *Client) listenOnce(ctx context.Context, channels []string, listener Lis
 		}
 		switch received := received.(type) {
 		case *redis.Subscription:
+			if received.Kind == "sunsubscribe" {
+				return errMoved
+			}
 			if confirmed++; confirmed%len(channels) == 0 {
 				listener.Subscribed()
 			}

@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/url"
+	"sync/atomic"
 	"time"
 
 	"github.com/alicebob/miniredis/v2"
@@ -31,7 +32,7 @@ var errURL = errors.New("not of the form redis://[[user]:password@]host[:port][/
 
 // Client is the shop's side of one Redis. It is safe for concurrent use.
 type Client struct {
-	redis    redis.UniversalClient
+	server   atomic.Pointer[server]
 	embedded *miniredis.Miniredis // nil unless the Redis is this process's own
 	prefix   string
 	log      *slog.Logger
@@ -56,7 +57,7 @@ func Open(rawURL, shop string, log *slog.Logger) (*Client, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read the Redis URL: %w", err)
 	}
-	client.redis = dial(options)
+	client.server.Store(dial(options))
 	return client, nil
 }
 
@@ -69,11 +70,19 @@ func (c *Client) embed() error {
 	if err := c.embedded.StartAddr("127.0.0.1:0"); err != nil {
 		return err
 	}
-	c.redis = dial(&redis.Options{Addr: c.embedded.Addr(), Password: password})
+	c.server.Store(dial(&redis.Options{Addr: c.embedded.Addr(), Password: password}))
 	return nil
 }
 
-func dial(options *redis.Options) redis.UniversalClient {
+// server is one Redis, or the nodes of a Redis Cluster.
+type server struct {
+	redis.UniversalClient
+
+	options *redis.Options
+	cluster bool
+}
+
+func dial(options *redis.Options) *server {
 	logging.Disable()    // its lines go past the log and say what its errors say
 	options.Protocol = 2 // all that pub/sub needs, and what every Redis and Valkey speaks
 	options.DialTimeout = dialTimeout
@@ -83,7 +92,7 @@ func dial(options *redis.Options) redis.UniversalClient {
 	options.ContextTimeoutEnabled = true
 	options.MaxRetries = 1 // a pooled connection may have died unseen
 	options.MaintNotificationsConfig = &maintnotifications.Config{Mode: maintnotifications.ModeDisabled}
-	return redis.NewClient(options)
+	return &server{UniversalClient: redis.NewClient(options), options: options}
 }
 
 // Message is a payload on its way to everyone who listens to its channel.
@@ -97,9 +106,14 @@ type Message struct {
 func (c *Client) Publish(ctx context.Context, messages ...Message) error {
 	ctx, cancel := context.WithTimeout(ctx, commandTimeout)
 	defer cancel()
-	_, err := c.redis.Pipelined(ctx, func(pipe redis.Pipeliner) error {
+	server := c.server.Load()
+	_, err := server.Pipelined(ctx, func(pipe redis.Pipeliner) error {
+		publish := pipe.Publish
+		if server.cluster {
+			publish = pipe.SPublish
+		}
 		for _, message := range messages {
-			pipe.Publish(ctx, c.prefix+message.Channel, message.Payload)
+			publish(ctx, c.prefix+message.Channel, message.Payload)
 		}
 		return nil
 	})
@@ -113,17 +127,18 @@ func (c *Client) Publish(ctx context.Context, messages ...Message) error {
 func (c *Client) Ping(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, commandTimeout)
 	defer cancel()
-	if err := c.redis.Ping(ctx).Err(); err != nil {
+	if err := c.server.Load().Ping(ctx).Err(); err != nil {
 		return fmt.Errorf("reach Redis: %w", err)
 	}
 	return nil
 }
 
-// Await returns when Redis answers or ctx ends, and logs each failed attempt with the next one's time.
+// Await returns when Redis answers or ctx ends, and logs each failed attempt with the next one's time. If
+// Redis turns out to be a Redis Cluster, it is used as one from then on.
 func (c *Client) Await(ctx context.Context) error {
 	var wait backoff
 	for {
-		err := c.Ping(ctx)
+		err := c.recognize(ctx)
 		if err == nil {
 			return nil
 		}
@@ -137,7 +152,7 @@ func (c *Client) Await(ctx context.Context) error {
 
 // Close returns every connection, and ends an embedded Redis.
 func (c *Client) Close() error {
-	err := c.redis.Close()
+	err := c.server.Load().Close()
 	if c.embedded != nil {
 		c.embedded.Close()
 	}

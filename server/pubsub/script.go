@@ -18,7 +18,7 @@ func NewScript(source string) *Script { return &Script{redis.NewScript(source)} 
 func (c *Client) Run(ctx context.Context, script *Script, key string, arguments ...any) ([]int64, error) {
 	ctx, cancel := context.WithTimeout(ctx, commandTimeout)
 	defer cancel()
-	answer, err := script.script.Run(ctx, c.redis, []string{c.prefix + key}, arguments...).Int64Slice()
+	answer, err := script.script.Run(ctx, c.server.Load(), []string{c.prefix + key}, arguments...).Int64Slice()
 	if err != nil {
 		return nil, fmt.Errorf("run a script in Redis: %w", err)
 	}
