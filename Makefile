@@ -35,11 +35,13 @@ down: ## Stop the local cluster and leave nothing of it behind
 
 .PHONY: test
 test: control-plane ## Run all tests, on real databases and a real API server
-	hack/setup gcc libc6-dev postgresql redis-server
+	hack/setup chromium gcc libc6-dev postgresql redis-server
 	CGO_ENABLED=1 go test -race -timeout 20m $(TESTFLAGS) ./...
 
 .PHONY: e2e
-e2e: ## Run the end-to-end tests on the cluster of `make up`
+e2e: ## Run the end-to-end tests on the cluster of `make up`, and the fault tests for longer
+	hack/setup postgresql redis-server
+	SHOPKEEPER_FAULT_ROUNDS=10 go test -count=1 -timeout 30m -run TestNothingIsLost ./server
 	KUBECONFIG=$${KUBECONFIG:-$$SHOPKEEPER_HOME/kubeconfig} go test -tags e2e -count=1 -timeout 30m -v ./hack/e2e/...
 
 .PHONY: bench
