@@ -4,6 +4,7 @@
 //	go run ./hack/bench ready [N]       kubectl apply of a Shop with its own databases → Ready, N times
 //	go run ./hack/bench rest            the operator with nothing to do: memory and API writes in a minute
 //	go run ./hack/bench api             each hot path of the API beside its bare ceiling, on databases of its own
+//	go run ./hack/bench notifications   what connections and notifications cost two servers, on databases of their own
 //
 // ready and rest need the cluster of `make up`, or another one in KUBECONFIG.
 package main
@@ -47,12 +48,14 @@ func run(ctx context.Context, args []string) error {
 		return benchAPI(ctx)
 	case "coldstart":
 		return coldStart(ctx)
+	case "notifications":
+		return benchNotifications(ctx)
 	case "ready":
 		return applyToReady(ctx, count)
 	case "rest":
 		return atRest(ctx)
 	default:
-		return fmt.Errorf("unknown benchmark %q: want api, coldstart, ready or rest", name)
+		return fmt.Errorf("unknown benchmark %q: want api, coldstart, notifications, ready or rest", name)
 	}
 }
 

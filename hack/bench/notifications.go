@@ -1,0 +1,407 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/redis/go-redis/v9"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/shopkeeper-dev/shopkeeper/server/database"
+	"github.com/shopkeeper-dev/shopkeeper/server/database/databasetest"
+	"github.com/shopkeeper-dev/shopkeeper/server/tokens"
+)
+
+// What is measured, on how many sockets and for how long.
+const (
+	idleSockets  = 10_000
+	busySockets  = 5_000
+	floodSize    = 200_000 // deliveries
+	floodAhead   = 10_000  // of them on their way at once
+	steadyRate   = 10_000  // deliveries a second
+	steadyTime   = 5 * time.Second
+	orderCount   = 2_000
+	orderPause   = 5 * time.Millisecond // 200 orders a second
+	settleTime   = 10 * time.Second     // until idle memory has gone back to the system
+	socketsLimit = 8 * time.Minute
+)
+
+// socketBench is two servers with a PostgreSQL and a Redis of their own, all on loopback, and their sockets.
+type socketBench struct {
+	pool   *pgxpool.Pool
+	redis  *redis.Client
+	pods   []*exec.Cmd
+	apis   []string
+	hubs   []string
+	tokens []string // of the users from 1
+	fleet  *fleet
+	next   []int64 // the next event of each user
+	rows   [][]string
+}
+
+// benchNotifications prints what connections and notifications cost.
+func benchNotifications(ctx context.Context) (err error) {
+	ctx, cancel := context.WithTimeout(ctx, socketsLimit)
+	defer cancel()
+	if err := allowFiles(); err != nil {
+		return err
+	}
+	postgres, cache, stop, err := databasetest.Standalone()
+	defer stop()
+	if err != nil {
+		return err
+	}
+	scratch, err := os.MkdirTemp("", "shopkeeper-bench-")
+	if err != nil {
+		return fmt.Errorf("make a scratch folder: %w", err)
+	}
+	defer os.RemoveAll(scratch) //nolint:errcheck // a scratch folder
+	b := &socketBench{fleet: newFleet(idleSockets), next: make([]int64, idleSockets+1), rows: [][]string{{"notifications", "measured", "wanted"}}}
+	defer b.stop()
+	if err := b.start(ctx, scratch, postgres, cache); err != nil {
+		return err
+	}
+	for _, measure := range []func(context.Context) error{b.connect, b.resync, b.order, b.flood, b.steady} {
+		if err := measure(ctx); err != nil {
+			return errors.Join(err, printTable(b.rows...))
+		}
+	}
+	return printTable(b.rows...)
+}
+
+// allowFiles raises the limit of open files: one a socket, and some.
+func allowFiles() error {
+	var limit syscall.Rlimit
+	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil {
+		return fmt.Errorf("ask how many files may be open: %w", err)
+	}
+	if limit.Max < idleSockets+1000 {
+		return fmt.Errorf("only %d files may be open: want %d (ulimit -Hn)", limit.Max, idleSockets+1000)
+	}
+	limit.Cur = limit.Max
+	if err := syscall.Setrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil {
+		return fmt.Errorf("allow %d open files: %w", limit.Max, err)
+	}
+	return nil
+}
+
+// start fills the database, and starts two servers on it.
+func (b *socketBench) start(ctx context.Context, scratch, postgres, cache string) error {
+	if err := b.fill(ctx, postgres); err != nil {
+		return err
+	}
+	options, err := redis.ParseURL(cache)
+	if err != nil {
+		return fmt.Errorf("read the Redis URL: %w", err)
+	}
+	b.redis = redis.NewClient(options)
+	program := filepath.Join(scratch, "shopkeeper-server")
+	build := exec.CommandContext(ctx, "go", "build", "-o", program, "./server") //nolint:gosec // its own scratch folder
+	build.Stderr = os.Stderr
+	if err := build.Run(); err != nil {
+		return fmt.Errorf("build the server: %w", err)
+	}
+	for range 2 {
+		if err := b.startPod(ctx, program, "SHOP_DATABASE_URL="+postgres, "SHOP_REDIS_URL="+cache); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (b *socketBench) startPod(ctx context.Context, program string, settings ...string) error {
+	api, err := freeAddress(ctx)
+	if err != nil {
+		return err
+	}
+	hub, err := freeAddress(ctx)
+	if err != nil {
+		return err
+	}
+	pod := exec.CommandContext(ctx, program) //nolint:gosec // just built
+	pod.Env = append(append(os.Environ(), settings...), "SHOP_API_ADDR="+api, "SHOP_NOTIFICATIONS_ADDR="+hub, "SHOP_METRICS_ADDR=off",
+		"SHOP_SIGNING_KEYS="+signingKeys, "SHOP_ISSUER=bench", "SHOP_RATE_LIMITS=off", "SHOP_DRAIN_SECONDS=0", "SHOP_LOG_LEVEL=error")
+	pod.Stderr = os.Stderr
+	pod.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	if err := pod.Start(); err != nil {
+		return fmt.Errorf("start a server: %w", err)
+	}
+	b.pods, b.apis, b.hubs = append(b.pods, pod), append(b.apis, api), append(b.hubs, hub)
+	_, err = awaitAnswer(ctx, "http://"+api+"/api/products/", time.Now())
+	return err
+}
+
+func (b *socketBench) stop() {
+	b.fleet.close(0)
+	for _, pod := range b.pods {
+		_ = pod.Process.Signal(syscall.SIGTERM)
+		_ = pod.Wait() // it was told to end
+	}
+	if b.redis != nil {
+		_ = b.redis.Close() // the bench is over
+	}
+	if b.pool != nil {
+		b.pool.Close()
+	}
+}
+
+// fill makes the users, one product in the cart of each, and their tokens.
+func (b *socketBench) fill(ctx context.Context, postgres string) error {
+	db, err := database.Open(ctx, postgres)
+	if err != nil {
+		return err
+	}
+	defer db.Close() //nolint:errcheck // the bench is over if that fails
+	if _, err := db.Migrate(ctx); err != nil {
+		return err
+	}
+	if b.pool, err = pgxpool.New(ctx, postgres); err != nil {
+		return fmt.Errorf("open the database: %w", err)
+	}
+	for _, statement := range []string{
+		fmt.Sprintf(`INSERT INTO users (email, email_key, username, username_key, password_hash, created_at, updated_at)
+			SELECT 'u' || n, 'u' || n, 'u' || n, 'u' || n, '', now(), now() FROM generate_series(1, %d) n`, idleSockets),
+		`INSERT INTO categories (name, name_key, slug, created_at, updated_at) VALUES ('All', 'all', 'all', now(), now())`,
+		`INSERT INTO products (name, description, price_cents, stock, category_id, image, featured, search_text, created_at, updated_at)
+			SELECT 'Product ' || n, '', 100, 1000000, 1, '', false, 'product', now(), now() FROM generate_series(1, 1000) n`,
+		fmt.Sprintf("INSERT INTO carts (user_id) SELECT n FROM generate_series(1, %d) n", orderCount),
+		"INSERT INTO cart_items (cart_id, product_id, quantity) SELECT id, 1 + id % 1000, 1 FROM carts",
+		"VACUUM ANALYZE",
+	} {
+		if _, err := b.pool.Exec(ctx, statement); err != nil {
+			return fmt.Errorf("fill the shop: %w", err)
+		}
+	}
+	keys, err := tokens.ParseKeys(signingKeys)
+	if err != nil {
+		return err
+	}
+	issuer := tokens.New(tokens.Settings{Issuer: "bench", AccessTTL: time.Hour, RefreshTTL: time.Hour})
+	issuer.Use(keys)
+	families := tokens.NewFamilies(db, issuer)
+	b.tokens = []string{""}
+	for user := range idleSockets {
+		pair, err := families.Start(db.WithContext(ctx), int64(user+1))
+		if err != nil {
+			return err
+		}
+		b.tokens = append(b.tokens, pair.Access)
+	}
+	return nil
+}
+
+func (b *socketBench) note(what, measured, wanted string) {
+	fmt.Fprintf(os.Stderr, "==> %s: %s\n", what, measured)
+	b.rows = append(b.rows, []string{what, measured, wanted})
+}
+
+// connect opens all sockets, half on each pod.
+func (b *socketBench) connect(ctx context.Context) error {
+	before := b.memory()
+	started := time.Now()
+	group, running := errgroup.WithContext(ctx)
+	group.SetLimit(64)
+	for user := 1; user <= idleSockets; user++ {
+		group.Go(func() error { return b.fleet.open(running, b.hubs[user%2], user, b.tokens[user]) })
+	}
+	if err := group.Wait(); err != nil {
+		return err
+	}
+	took := time.Since(started)
+	time.Sleep(settleTime)
+	b.note("memory of an idle connection, of 10,000", fmt.Sprintf("%.1f KB", float64(b.memory()-before)/idleSockets/1000), "≤ 14 KB")
+	b.note("connects with token checks", fmt.Sprintf("%.0f/s", idleSockets/took.Seconds()), "≥ 4,500/s")
+	return nil
+}
+
+// resync records an event for every user that nobody publishes, and makes every pod lose its subscription.
+func (b *socketBench) resync(ctx context.Context) error {
+	for _, statement := range []string{
+		"INSERT INTO notification_counters (user_id, last_event_id) SELECT id, 1 FROM users",
+		`INSERT INTO notification_events (user_id, event_id, frame, created_at, published_at)
+			SELECT id, 1, '{"type":"order_notification","order_id":1,"message":"Order created successfully"}', now(), now() FROM users`,
+	} {
+		if _, err := b.pool.Exec(ctx, statement); err != nil {
+			return fmt.Errorf("record events: %w", err)
+		}
+	}
+	started, before := time.Now(), b.fleet.received.Load()
+	if err := b.redis.ClientKillByFilter(ctx, "TYPE", "pubsub").Err(); err != nil {
+		return fmt.Errorf("cut the subscriptions: %w", err)
+	}
+	if err := b.fleet.await(ctx, before+idleSockets); err != nil {
+		return err
+	}
+	b.note("resync of 10,000 users after Redis cut them off", fmt.Sprintf("%.2f s", time.Since(started).Seconds()), "< 3 s")
+	for user := range b.next {
+		b.next[user] = 2
+	}
+	return nil
+}
+
+// order makes orders at one pod for users whose sockets are on the other.
+func (b *socketBench) order(ctx context.Context) error {
+	var lock sync.Mutex
+	arrived, sent := map[int]time.Time{}, map[int]time.Time{}
+	b.fleet.watch(func(user int, _ []byte) {
+		lock.Lock()
+		defer lock.Unlock()
+		arrived[user] = time.Now()
+	})
+	defer b.fleet.watch(func(int, []byte) {})
+	before := b.fleet.received.Load()
+	group, running := errgroup.WithContext(ctx)
+	client := &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 64}, Timeout: 10 * time.Second}
+	begun := time.Now()
+	for user := 1; user <= orderCount; user++ {
+		time.Sleep(time.Until(begun.Add(time.Duration(user) * orderPause)))
+		lock.Lock()
+		sent[user] = time.Now()
+		lock.Unlock()
+		group.Go(func() error { return b.post(running, client, user) })
+		b.next[user]++
+	}
+	if err := group.Wait(); err != nil {
+		return err
+	}
+	if err := b.fleet.await(ctx, before+orderCount); err != nil {
+		return err
+	}
+	var times []time.Duration
+	for user, at := range sent {
+		times = append(times, arrived[user].Sub(at))
+	}
+	b.note("order to frame on another pod, p99 at 200 orders/s", percentile99(times), "< 25 ms")
+	return nil
+}
+
+func (b *socketBench) post(ctx context.Context, client *http.Client, user int) error {
+	url := "http://" + b.apis[(user+1)%2] + "/api/orders/"
+	request, err := http.NewRequestWithContext(ctx, http.MethodPost, url, strings.NewReader(`{"shipping_address":"home"}`))
+	if err != nil {
+		return fmt.Errorf("order: %w", err)
+	}
+	request.Header.Set("Content-Type", "application/json")
+	request.Header.Set("Authorization", "Bearer "+b.tokens[user])
+	response, err := client.Do(request)
+	if err != nil {
+		return fmt.Errorf("order: %w", err)
+	}
+	defer response.Body.Close() //nolint:errcheck // it was read
+	answer, err := io.ReadAll(response.Body)
+	if err != nil || response.StatusCode != http.StatusCreated {
+		return fmt.Errorf("an order was answered %d %s: %w", response.StatusCode, answer, err)
+	}
+	return nil
+}
+
+// publish sends events from Redis, to the users in turn, as a pod does. The number of each is the time.
+func (b *socketBench) publish(ctx context.Context, from, count int) error {
+	_, err := b.redis.Pipelined(ctx, func(pipe redis.Pipeliner) error {
+		for i := range count {
+			user := 1 + (from+i)%busySockets
+			now := time.Now().UnixMicro()
+			pipe.Publish(ctx, fmt.Sprintf("bench:notifications:%d", user%32), fmt.Sprintf(
+				`%d %d %d {"type":"order_notification","order_id":%d,"message":"Order created successfully"}`, user, b.next[user], now, now))
+			b.next[user]++
+		}
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("publish: %w", err)
+	}
+	return nil
+}
+
+// flood delivers as fast as it goes, and divides by the time of the servers' processors.
+func (b *socketBench) flood(ctx context.Context) error {
+	b.fleet.close(busySockets)
+	time.Sleep(time.Second)
+	const batch = 500
+	before, spent := b.fleet.received.Load(), b.processorTime()
+	for done := 0; done < floodSize; done += batch {
+		if err := b.publish(ctx, done, batch); err != nil {
+			return err
+		}
+		if err := b.fleet.await(ctx, before+int64(done-floodAhead)); err != nil {
+			return err
+		}
+	}
+	if err := b.fleet.await(ctx, before+floodSize); err != nil {
+		return err
+	}
+	perSecond := floodSize / (b.processorTime() - spent).Seconds()
+	b.note("deliveries a second of the servers' processors", fmt.Sprintf("%.0f", perSecond), "≥ 40,000")
+	return nil
+}
+
+// steady delivers at a fixed rate.
+func (b *socketBench) steady(ctx context.Context) error {
+	var lock sync.Mutex
+	var times []time.Duration
+	b.fleet.watch(func(_ int, frame []byte) {
+		took := time.Since(time.UnixMicro(number(frame)))
+		lock.Lock()
+		defer lock.Unlock()
+		times = append(times, took)
+	})
+	before, begun, sent := b.fleet.received.Load(), time.Now(), 0
+	for time.Since(begun) < steadyTime {
+		due := int(time.Since(begun).Seconds() * steadyRate)
+		if err := b.publish(ctx, sent, due-sent); due > sent && err != nil {
+			return err
+		}
+		sent = due
+		time.Sleep(time.Millisecond)
+	}
+	if err := b.fleet.await(ctx, before+int64(sent)); err != nil {
+		return err
+	}
+	lock.Lock()
+	defer lock.Unlock()
+	b.note("Redis to socket, p99 at 10,000/s on 5,000 connections", percentile99(times), "< 10 ms")
+	return nil
+}
+
+func percentile99(times []time.Duration) string {
+	slices.Sort(times)
+	return fmt.Sprintf("%.1f ms", float64(times[len(times)*99/100].Microseconds())/1000)
+}
+
+// memory is the resident memory of both servers, in bytes.
+func (b *socketBench) memory() (total int64) {
+	for _, pod := range b.pods {
+		text, _ := os.ReadFile(fmt.Sprintf("/proc/%d/statm", pod.Process.Pid)) // empty counts as nothing
+		var size, resident int64
+		_, _ = fmt.Sscan(string(text), &size, &resident)
+		total += resident * int64(os.Getpagesize())
+	}
+	return total
+}
+
+// processorTime is what both servers have used so far.
+func (b *socketBench) processorTime() (total time.Duration) {
+	const tick = 10 * time.Millisecond // of the kernel's interface, on every architecture that Go has
+	for _, pod := range b.pods {
+		text, _ := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pod.Process.Pid))
+		fields := strings.Fields(string(text[strings.LastIndexByte(string(text), ')')+1:]))
+		for _, field := range fields[11:13] { // utime and stime
+			var ticks int64
+			_, _ = fmt.Sscan(field, &ticks)
+			total += time.Duration(ticks) * tick
+		}
+	}
+	return total
+}
