@@ -39,7 +39,6 @@ type bench struct {
 	pool    *pgxpool.Pool
 	server  *exec.Cmd
 	address string
-	ceiling string // the address of a Fiber that sends prebuilt bytes
 	tokens  []string
 	rows    [][]string
 }
@@ -127,12 +126,12 @@ func (b *bench) start(ctx context.Context, scratch, postgres, redis string) (err
 		return err
 	}
 	program := filepath.Join(scratch, "shopkeeper-server")
-	build := exec.CommandContext(ctx, "go", "build", "-o", program, "./server") //nolint:gosec // its own scratch folder
+	build := exec.CommandContext(ctx, "go", "build", "-o", program, "./server")
 	build.Stderr = os.Stderr
 	if err := build.Run(); err != nil {
 		return fmt.Errorf("build the server: %w", err)
 	}
-	b.server = exec.CommandContext(ctx, program) //nolint:gosec // as above
+	b.server = exec.CommandContext(ctx, program)
 	b.server.Env = append(os.Environ(), "SHOP_DATABASE_URL="+postgres, "SHOP_REDIS_URL="+redis, "SHOP_API_ADDR="+b.address,
 		"SHOP_ROLES=api", "SHOP_METRICS_ADDR=off", "SHOP_SIGNING_KEYS="+signingKeys, "SHOP_ISSUER=bench",
 		"SHOP_RATE_LIMITS=user=1000000/s,anonymous=1000000/s", "SHOP_DRAIN_SECONDS=0", "SHOP_LOG_LEVEL=error")
@@ -186,7 +185,7 @@ func (b *bench) measure(ctx context.Context) error {
 			return request(http.MethodGet, fmt.Sprintf("/api/products/?search=number+%d", random()%benchProducts), b.tokens[worker], "")
 		}, http.StatusOK},
 		{"detail, warm", ceiling, get("/api/products/77/"), http.StatusOK},
-		{"cart, add", result{}, func(worker, call int) []byte {
+		{"cart, add", result{}, func(_, call int) []byte {
 			return request(http.MethodPost, "/api/cart/items/", b.tokens[call%benchUsers], fmt.Sprintf(`{"product_id":%d}`, 1+random()%5+10*(call%100)))
 		}, http.StatusCreated},
 		{"cart, read", result{}, func(_, call int) []byte { return request(http.MethodGet, "/api/cart/", b.tokens[call%benchUsers], "") }, http.StatusOK},
@@ -240,7 +239,7 @@ func (b *bench) fiber(ctx context.Context) (result, error) {
 	if err != nil {
 		return result{}, fmt.Errorf("find this program: %w", err)
 	}
-	server := exec.CommandContext(ctx, self, "prebuilt", address) //nolint:gosec // this program itself
+	server := exec.CommandContext(ctx, self, "prebuilt", address)
 	server.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	if err := server.Start(); err != nil {
 		return result{}, fmt.Errorf("start the ceiling: %w", err)
@@ -250,7 +249,7 @@ func (b *bench) fiber(ctx context.Context) (result, error) {
 		_ = server.Wait() // it was killed
 	}()
 	var all []*connection
-	for n := 0; n < 100; n++ {
+	for range 100 {
 		if all, err = clients(ctx, address); err == nil {
 			break
 		}

@@ -108,7 +108,7 @@ func (b *socketBench) start(ctx context.Context, scratch, postgres, cache string
 	}
 	b.redis = redis.NewClient(options)
 	program := filepath.Join(scratch, "shopkeeper-server")
-	build := exec.CommandContext(ctx, "go", "build", "-o", program, "./server") //nolint:gosec // its own scratch folder
+	build := exec.CommandContext(ctx, "go", "build", "-o", program, "./server")
 	build.Stderr = os.Stderr
 	if err := build.Run(); err != nil {
 		return fmt.Errorf("build the server: %w", err)
@@ -130,7 +130,7 @@ func (b *socketBench) startPod(ctx context.Context, program string, settings ...
 	if err != nil {
 		return err
 	}
-	pod := exec.CommandContext(ctx, program) //nolint:gosec // just built
+	pod := exec.CommandContext(ctx, program)
 	pod.Env = append(append(os.Environ(), settings...), "SHOP_API_ADDR="+api, "SHOP_NOTIFICATIONS_ADDR="+hub, "SHOP_METRICS_ADDR=off",
 		"SHOP_SIGNING_KEYS="+signingKeys, "SHOP_ISSUER=bench", "SHOP_RATE_LIMITS=off", "SHOP_DRAIN_SECONDS=0", "SHOP_LOG_LEVEL=error")
 	pod.Stderr = os.Stderr
@@ -299,7 +299,7 @@ func (b *socketBench) post(ctx context.Context, client *http.Client, user int) e
 	if err != nil {
 		return fmt.Errorf("order: %w", err)
 	}
-	defer response.Body.Close() //nolint:errcheck // it was read
+	defer response.Body.Close()
 	answer, err := io.ReadAll(response.Body)
 	if err != nil || response.StatusCode != http.StatusCreated {
 		return fmt.Errorf("an order was answered %d %s: %w", response.StatusCode, answer, err)

@@ -31,7 +31,7 @@ func (f *fleet) watch(onFrame func(user int, frame []byte)) { f.onFrame.Store(&o
 
 // open opens the socket of a user. Source addresses take turns, since each has ports for some 28,000 sockets.
 func (f *fleet) open(ctx context.Context, address string, user int, token string) error {
-	dialer := net.Dialer{Timeout: 10 * time.Second, LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 0, 0, byte(2+user%8))}}
+	dialer := net.Dialer{Timeout: 10 * time.Second, LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 0, 0, byte(2+user%8))}} //nolint:gosec // 2 to 9
 	connection, err := dialer.DialContext(ctx, "tcp", address)
 	if err != nil {
 		return fmt.Errorf("connect: %w", err)

@@ -46,8 +46,7 @@ func (r *Report) refuse(row int, err error) {
 	if len(r.Refusals) >= mostRefusals {
 		return
 	}
-	var why *httpapi.Error
-	if errors.As(err, &why) {
+	if why, ok := errors.AsType[*httpapi.Error](err); ok {
 		r.Refusals = append(r.Refusals, Refusal{Row: row, Error: why.Message, Fields: why.Fields})
 	}
 }

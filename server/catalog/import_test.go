@@ -23,8 +23,24 @@ func (s *shop) load(t *testing.T, path, kind, body string, status int) catalog.R
 	return httpapitest.Has[catalog.Report](t, s.staff.With("Content-Type", kind).Post(path, body), status)
 }
 
-func TestImport(t *testing.T) {
+// checkReport checks the report of five rows, of which the second to the fourth are refused.
+func checkReport(t *testing.T, report catalog.Report) {
+	t.Helper()
 	const refusedRow = `{"category":["Invalid pk \"9\" - object does not exist."],"price":["A valid number is required."]}`
+	if report.Rows != 5 || report.Imported != 2 || report.Refused != 3 || len(report.Refusals) != 3 {
+		t.Fatalf("the report is %+v", report)
+	}
+	if why, _ := json.Marshal(report.Refusals[0].Fields); report.Refusals[0].Row != 2 || string(why) != refusedRow {
+		t.Errorf("row %d was refused for %s", report.Refusals[0].Row, why)
+	}
+	for n, refusal := range report.Refusals[1:] {
+		if refusal.Row != n+3 || refusal.Error == "" {
+			t.Errorf("refused: %+v", refusal)
+		}
+	}
+}
+
+func TestImport(t *testing.T) {
 	for name, one := range map[string]struct{ kind, body string }{
 		"csv": {"text/csv", "\ufeffName,price,category,stock,description\n" +
 			"Lamp,12.50,1,3,\"two\nlines, and a \"\"quote\"\"\"\n" +
@@ -41,18 +57,7 @@ func TestImport(t *testing.T) {
 			forEachEngine(t, func(t *testing.T, s *shop) {
 				s.addCategory(t, "Furniture")
 				s.customer.Get(products).Is(t, http.StatusOK, `{"count":0,"next":null,"previous":null,"results":[]}`)
-				report := s.load(t, importPath, one.kind, one.body, http.StatusOK)
-				if report.Rows != 5 || report.Imported != 2 || report.Refused != 3 || len(report.Refusals) != 3 {
-					t.Fatalf("the report is %+v", report)
-				}
-				if why, _ := json.Marshal(report.Refusals[0].Fields); report.Refusals[0].Row != 2 || string(why) != refusedRow {
-					t.Errorf("row %d was refused for %s", report.Refusals[0].Row, why)
-				}
-				for n, refusal := range report.Refusals[1:] {
-					if refusal.Row != n+3 || refusal.Error == "" {
-						t.Errorf("refused: %+v", refusal)
-					}
-				}
+				checkReport(t, s.load(t, importPath, one.kind, one.body, http.StatusOK))
 				if found := names(t, s.customer.Get(products)); found != "Sofa Lamp" {
 					t.Errorf("the catalogue has %q", found)
 				}

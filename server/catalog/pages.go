@@ -141,17 +141,17 @@ func (p *pages) isStale(f *flight) bool {
 	return false
 }
 
-func (p *pages) keep(new *page) {
-	if old := p.kept[new.key]; old != nil {
+func (p *pages) keep(fresh *page) {
+	if old := p.kept[fresh.key]; old != nil {
 		p.drop(old)
 	}
-	p.kept[new.key] = new
-	p.bytes += new.size()
-	for _, id := range new.products {
+	p.kept[fresh.key] = fresh
+	p.bytes += fresh.size()
+	for _, id := range fresh.products {
 		if p.holders[id] == nil {
 			p.holders[id] = map[*page]struct{}{}
 		}
-		p.holders[id][new] = struct{}{}
+		p.holders[id][fresh] = struct{}{}
 	}
 	for p.bytes > pageBytes {
 		for _, old := range p.kept {

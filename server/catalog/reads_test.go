@@ -201,7 +201,7 @@ func TestPodsTellEachOther(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		defer redis.Close()
+		t.Cleanup(func() { _ = redis.Close() })
 		running.Go(func() {
 			if err := pods[n].Run(ctx, redis, log); err != nil {
 				t.Error(err)

@@ -101,8 +101,7 @@ func (r *csvRows) next() (*httpapi.Fields, error) {
 
 // csvError makes what is wrong with the text of a row its refusal. The reader goes on behind it.
 func csvError(err error) error {
-	var parse *csv.ParseError
-	if errors.As(err, &parse) {
+	if parse, ok := errors.AsType[*csv.ParseError](err); ok {
 		return httpapi.BadRequest(fmt.Sprintf("CSV parse error - %v (line %d)", parse.Err, parse.Line))
 	}
 	return fmt.Errorf("read a row: %w", err)

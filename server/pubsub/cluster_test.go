@@ -28,7 +28,7 @@ func TestClusterCarriesEachChannelAtItsOwnNode(t *testing.T) {
 			t.Fatal(err)
 		}
 		one := redis.NewClient(options)
-		defer one.Close()
+		t.Cleanup(func() { _ = one.Close() })
 		sharded, err := one.PubSubShardChannels(t.Context(), "*").Result()
 		classic, otherErr := one.PubSubChannels(t.Context(), "*").Result()
 		if err != nil || otherErr != nil || len(classic) != 0 {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"log/slog"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -96,7 +97,7 @@ func TestTwoPodsCountTogether(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		limit := ratelimit.Limit{Name: "user", Count: rapid.Int64Range(1, 700).Draw(t, "count"), Per: time.Hour}
 		share := rapid.IntRange(0, 10).Draw(t, "tenths of the first pod")
-		key := time.Now().String() + string(rune(round.Add(1)))
+		key := time.Now().String() + strconv.FormatInt(round.Add(1), 10)
 		var passed int64
 		for request := range 2*limit.Count + 10 {
 			pod := limiters[0]

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"io"
 	"log/slog"
+	"maps"
 	"net"
 	"net/http"
 	"os"
@@ -124,9 +125,7 @@ func (c *Client) Do(method, path, body string) Answer {
 	if body != "" {
 		request.Header.Set("Content-Type", "application/json")
 	}
-	for name, values := range c.header {
-		request.Header[name] = values
-	}
+	maps.Copy(request.Header, c.header)
 	response, err := c.server.http.Do(request)
 	if err != nil {
 		t.Error(err)
