@@ -88,6 +88,9 @@ func Unavailable() *Error {
 func ErrorHandler(log *slog.Logger) fiber.ErrorHandler {
 	return func(c *fiber.Ctx, err error) error {
 		answer := answerFor(c, err)
+		if answer.Status == http.StatusRequestHeaderFieldsTooLarge {
+			linger(c.Context().Conn())
+		}
 		setProtections(c) // what cannot be read as a request comes here first
 		if answer.Status >= http.StatusInternalServerError {
 			log.ErrorContext(c.UserContext(), "request failed", "request_id", RequestID(c),

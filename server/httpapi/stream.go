@@ -16,6 +16,9 @@ import (
 const (
 	streamTimeout = 15 * time.Minute // for a streamed body, with all that is done with it
 	streamIdle    = 30 * time.Second // in which a client has to send, or to take, some of it
+
+	lingerLimit = 4 << 20                // bytes of a refused request that are read and thrown away
+	lingerPause = 100 * time.Millisecond // for them to come, where their number is not known
 )
 
 // readWhole reads bodies before their handlers do, but for those of the streamed paths.
@@ -26,7 +29,7 @@ func readWhole(streamed []string) fiber.Handler {
 			return c.Next()
 		}
 		if c.Request().Header.ContentLength() > bodyLimit {
-			return fiber.ErrRequestEntityTooLarge
+			return refuseBody(stream)
 		}
 		body, err := io.ReadAll(io.LimitReader(stream, bodyLimit+1))
 		switch {
@@ -35,10 +38,24 @@ func readWhole(streamed []string) fiber.Handler {
 		case err != nil:
 			return BadRequest("The body of the request did not arrive.")
 		case len(body) > bodyLimit:
-			return fiber.ErrRequestEntityTooLarge
+			return refuseBody(stream)
 		}
 		c.Request().SetBodyRaw(body)
 		return c.Next()
+	}
+}
+
+// refuseBody refuses a body, of which it throws away what a client is likely to be sending still: closed with
+// bytes unread, the connection would be reset, and the client might never see the answer.
+func refuseBody(stream io.Reader) error {
+	_, _ = io.CopyN(io.Discard, stream, lingerLimit) // ends one way or another: the connection has a deadline
+	return fiber.ErrRequestEntityTooLarge
+}
+
+// linger does the same for headers, whose end nobody knows: it reads until the client has paused.
+func linger(connection net.Conn) {
+	if connection.SetReadDeadline(time.Now().Add(lingerPause)) == nil {
+		_, _ = io.CopyN(io.Discard, connection, lingerLimit)
 	}
 }
 
