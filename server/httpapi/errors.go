@@ -89,7 +89,7 @@ func ErrorHandler(log *slog.Logger) fiber.ErrorHandler {
 	return func(c *fiber.Ctx, err error) error {
 		answer := answerFor(c, err)
 		if answer.Status == http.StatusRequestHeaderFieldsTooLarge {
-			linger(c.Context().Conn())
+			linger(c.Context().Conn(), c.Context().Conn())
 		}
 		setProtections(c) // what cannot be read as a request comes here first
 		if answer.Status >= http.StatusInternalServerError {

@@ -18,7 +18,7 @@ const (
 	streamIdle    = 30 * time.Second // in which a client has to send, or to take, some of it
 
 	lingerLimit = 4 << 20                // bytes of a refused request that are read and thrown away
-	lingerPause = 100 * time.Millisecond // for them to come, where their number is not known
+	lingerPause = 100 * time.Millisecond // for them to come
 )
 
 // readWhole reads bodies before their handlers do, but for those of the streamed paths.
@@ -29,7 +29,7 @@ func readWhole(streamed []string) fiber.Handler {
 			return c.Next()
 		}
 		if c.Request().Header.ContentLength() > bodyLimit {
-			return refuseBody(stream)
+			return refuseBody(c, stream)
 		}
 		body, err := io.ReadAll(io.LimitReader(stream, bodyLimit+1))
 		switch {
@@ -38,24 +38,24 @@ func readWhole(streamed []string) fiber.Handler {
 		case err != nil:
 			return BadRequest("The body of the request did not arrive.")
 		case len(body) > bodyLimit:
-			return refuseBody(stream)
+			return refuseBody(c, stream)
 		}
 		c.Request().SetBodyRaw(body)
 		return c.Next()
 	}
 }
 
-// refuseBody refuses a body, of which it throws away what a client is likely to be sending still: closed with
-// bytes unread, the connection would be reset, and the client might never see the answer.
-func refuseBody(stream io.Reader) error {
-	_, _ = io.CopyN(io.Discard, stream, lingerLimit) // ends one way or another: the connection has a deadline
+// refuseBody refuses a body, of which it throws away what the client is still sending.
+func refuseBody(c *fiber.Ctx, stream io.Reader) error {
+	linger(c.Context().Conn(), stream)
 	return fiber.ErrRequestEntityTooLarge
 }
 
-// linger does the same for headers, whose end nobody knows: it reads until the client has paused.
-func linger(connection net.Conn) {
+// linger reads what a refused client goes on sending, for a moment: closed with bytes unread, the connection
+// would be reset, and the client might never see the answer.
+func linger(connection net.Conn, rest io.Reader) {
 	if connection.SetReadDeadline(time.Now().Add(lingerPause)) == nil {
-		_, _ = io.CopyN(io.Discard, connection, lingerLimit)
+		_, _ = io.CopyN(io.Discard, rest, lingerLimit)
 	}
 }
 
