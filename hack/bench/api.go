@@ -8,7 +8,6 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -17,133 +16,53 @@ import (
 
 	"github.com/gofiber/fiber/v2"
 	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgxpool"
-
-	"github.com/shopkeeper-dev/shopkeeper/server/database"
-	"github.com/shopkeeper-dev/shopkeeper/server/database/databasetest"
-	"github.com/shopkeeper-dev/shopkeeper/server/tokens"
 )
 
 const (
 	benchProducts   = 10_000
 	benchCategories = 20
 	benchUsers      = 1000
-	signingKeys     = "bench:0123456789abcdef0123456789abcdef"
 	ordersASecond   = 200 // in the background of one round, if the machine makes as many
 	orderers        = 16
-	startLimit      = 30 * time.Second
 )
 
-// bench is a server under load, with its databases, and what it is compared with.
+// bench is a shop with one server under load, and what it is compared with.
 type bench struct {
-	pool    *pgxpool.Pool
-	server  *exec.Cmd
-	address string
-	tokens  []string
-	rows    [][]string
+	*shop
+
+	rows [][]string
 }
 
 // benchAPI measures each hot path of the API beside its bare ceiling.
-func benchAPI(ctx context.Context) (err error) {
-	postgres, redis, stop, err := databasetest.Standalone()
-	defer stop()
+func benchAPI(ctx context.Context) error {
+	shop, err := openShop(ctx, benchUsers)
+	defer shop.close()
 	if err != nil {
 		return err
 	}
-	scratch, err := os.MkdirTemp("", "shopkeeper-bench-")
-	if err != nil {
-		return fmt.Errorf("make a scratch folder: %w", err)
-	}
-	defer os.RemoveAll(scratch) //nolint:errcheck // a scratch folder
-	b := &bench{rows: [][]string{{"path", "per second", "p50", "p99", "ceiling", "of it"}}}
-	if err := b.prepare(ctx, postgres); err != nil {
+	b := &bench{shop: shop, rows: [][]string{{"path", "per second", "p50", "p99", "ceiling", "of it"}}}
+	if err := b.run(ctx, addProducts(benchProducts)...); err != nil {
 		return err
 	}
-	defer b.pool.Close()
-	if err := b.start(ctx, scratch, postgres, redis); err != nil {
+	if err := b.start(ctx, "SHOP_ROLES=api", "SHOP_RATE_LIMITS=user=1000000/s,anonymous=1000000/s"); err != nil {
 		return err
 	}
-	defer func() {
-		_ = b.server.Process.Signal(syscall.SIGTERM)
-		_ = b.server.Wait() // it was told to end
-	}()
 	if err := b.measure(ctx); err != nil {
 		return errors.Join(err, printTable(b.rows...))
 	}
 	return printTable(b.rows...)
 }
 
-// prepare fills the database and makes a token for each user.
-func (b *bench) prepare(ctx context.Context, postgres string) error {
-	db, err := database.Open(ctx, postgres)
-	if err != nil {
-		return err
+// addProducts fills the catalogue.
+func addProducts(products int) []string {
+	return []string{
+		fmt.Sprintf(`INSERT INTO categories (name, name_key, slug, created_at, updated_at)
+			SELECT 'Category ' || n, 'category ' || n, 'c' || n, now(), now() FROM generate_series(1, %d) n`, benchCategories),
+		fmt.Sprintf(`INSERT INTO products (name, description, price_cents, stock, category_id, image, featured, search_text, created_at, updated_at)
+			SELECT 'Product ' || n, 'What is number ' || n || ' good for?', 100 + n * 7919 %% 99000, 1000000, 1 + n %% %d, 'https://example.com/' || n || '.jpg', n %% 10 = 0,
+				'product ' || n || chr(10) || 'what is number ' || n || ' good for?', now() - n * interval '1 second', now() FROM generate_series(1, %d) n`, benchCategories, products),
+		"VACUUM ANALYZE",
 	}
-	defer db.Close() //nolint:errcheck // the bench is over if that fails
-	if _, err := db.Migrate(ctx); err != nil {
-		return err
-	}
-	if b.pool, err = pgxpool.New(ctx, postgres+"&pool_max_conns=20"); err != nil {
-		return fmt.Errorf("open the database: %w", err)
-	}
-	for _, statement := range fill {
-		if _, err := b.pool.Exec(ctx, statement); err != nil {
-			return fmt.Errorf("fill the shop: %w", err)
-		}
-	}
-	keys, err := tokens.ParseKeys(signingKeys)
-	if err != nil {
-		return err
-	}
-	issuer := tokens.New(tokens.Settings{Issuer: "bench", AccessTTL: time.Hour, RefreshTTL: time.Hour})
-	issuer.Use(keys)
-	families := tokens.NewFamilies(db, issuer)
-	for user := range benchUsers {
-		pair, err := families.Start(db.WithContext(ctx), int64(user+1))
-		if err != nil {
-			return err
-		}
-		b.tokens = append(b.tokens, pair.Access)
-	}
-	return nil
-}
-
-var fill = []string{
-	fmt.Sprintf(`INSERT INTO users (email, email_key, username, username_key, password_hash, created_at, updated_at)
-		SELECT 'u' || n, 'u' || n, 'u' || n, 'u' || n, '', now(), now() FROM generate_series(1, %d) n`, benchUsers),
-	fmt.Sprintf(`INSERT INTO categories (name, name_key, slug, created_at, updated_at)
-		SELECT 'Category ' || n, 'category ' || n, 'c' || n, now(), now() FROM generate_series(1, %d) n`, benchCategories),
-	fmt.Sprintf(`INSERT INTO products (name, description, price_cents, stock, category_id, image, featured, search_text, created_at, updated_at)
-		SELECT 'Product ' || n, 'What is number ' || n || ' good for?', 100 + n * 7919 %% 99000, 1000000, 1 + n %% %d, 'https://example.com/' || n || '.jpg', n %% 10 = 0,
-			'product ' || n || chr(10) || 'what is number ' || n || ' good for?', now() - n * interval '1 second', now() FROM generate_series(1, %d) n`, benchCategories, benchProducts),
-	fmt.Sprintf(`INSERT INTO carts (user_id) SELECT n FROM generate_series(1, %d) n`, benchUsers),
-	"VACUUM ANALYZE",
-}
-
-// start builds and starts the server, and the ceiling beside it.
-func (b *bench) start(ctx context.Context, scratch, postgres, redis string) (err error) {
-	if b.address, err = freeAddress(ctx); err != nil {
-		return err
-	}
-	program := filepath.Join(scratch, "shopkeeper-server")
-	build := exec.CommandContext(ctx, "go", "build", "-o", program, "./server")
-	build.Stderr = os.Stderr
-	if err := build.Run(); err != nil {
-		return fmt.Errorf("build the server: %w", err)
-	}
-	b.server = exec.CommandContext(ctx, program)
-	b.server.Env = append(os.Environ(), "SHOP_DATABASE_URL="+postgres, "SHOP_REDIS_URL="+redis, "SHOP_API_ADDR="+b.address,
-		"SHOP_ROLES=api", "SHOP_METRICS_ADDR=off", "SHOP_SIGNING_KEYS="+signingKeys, "SHOP_ISSUER=bench",
-		"SHOP_RATE_LIMITS=user=1000000/s,anonymous=1000000/s", "SHOP_DRAIN_SECONDS=0", "SHOP_LOG_LEVEL=error")
-	b.server.Stderr = os.Stderr
-	b.server.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	if err := b.server.Start(); err != nil {
-		return fmt.Errorf("start the server: %w", err)
-	}
-	ctx, cancel := context.WithTimeout(ctx, startLimit)
-	defer cancel()
-	_, err = awaitAnswer(ctx, "http://"+b.address+"/api/products/", time.Now())
-	return err
 }
 
 // prebuilt is a Fiber that sends the same bytes always, of the length of a page of products.
@@ -168,7 +87,7 @@ func (b *bench) measure(ctx context.Context) error {
 	}
 	random := func() int { return rand.IntN(1 << 30) } //nolint:gosec // any numbers will do
 	get := func(path string) func(worker, call int) []byte {
-		return func(worker, _ int) []byte { return request(http.MethodGet, path, b.tokens[worker], "") }
+		return func(worker, _ int) []byte { return request(http.MethodGet, path, b.tokens[1+worker], "") }
 	}
 	for _, path := range []struct {
 		name    string
@@ -179,16 +98,18 @@ func (b *bench) measure(ctx context.Context) error {
 		{"list, warm", ceiling, get("/api/products/"), http.StatusOK},
 		{"list, another filter each time", cold, func(worker, _ int) []byte {
 			path := fmt.Sprintf("/api/products/?category=%d&price_min=%d.%02d", 1+random()%benchCategories, random()%500, random()%100)
-			return request(http.MethodGet, path, b.tokens[worker], "")
+			return request(http.MethodGet, path, b.tokens[1+worker], "")
 		}, http.StatusOK},
 		{"list, another search each time", result{}, func(worker, _ int) []byte {
-			return request(http.MethodGet, fmt.Sprintf("/api/products/?search=number+%d", random()%benchProducts), b.tokens[worker], "")
+			return request(http.MethodGet, fmt.Sprintf("/api/products/?search=number+%d", random()%benchProducts), b.tokens[1+worker], "")
 		}, http.StatusOK},
 		{"detail, warm", ceiling, get("/api/products/77/"), http.StatusOK},
 		{"cart, add", result{}, func(_, call int) []byte {
-			return request(http.MethodPost, "/api/cart/items/", b.tokens[call%benchUsers], fmt.Sprintf(`{"product_id":%d}`, 1+random()%5+10*(call%100)))
+			return request(http.MethodPost, "/api/cart/items/", b.tokens[1+call%benchUsers], fmt.Sprintf(`{"product_id":%d}`, 1+random()%5+10*(call%100)))
 		}, http.StatusCreated},
-		{"cart, read", result{}, func(_, call int) []byte { return request(http.MethodGet, "/api/cart/", b.tokens[call%benchUsers], "") }, http.StatusOK},
+		{"cart, read", result{}, func(_, call int) []byte {
+			return request(http.MethodGet, "/api/cart/", b.tokens[1+call%benchUsers], "")
+		}, http.StatusOK},
 	} {
 		measured, err := b.api(ctx, 0, path.request, path.status)
 		if err != nil {
@@ -202,7 +123,8 @@ func (b *bench) measure(ctx context.Context) error {
 	if err := b.orders(ctx); err != nil {
 		return err
 	}
-	return b.memory()
+	b.rows = append(b.rows, []string{"memory of the server, at most", fmt.Sprintf("%d MB", b.pods[0].status("VmHWM")>>10)})
+	return nil
 }
 
 func (b *bench) note(name string, measured, ceiling result) {
@@ -219,7 +141,7 @@ func (b *bench) note(name string, measured, ceiling result) {
 
 // api is one round of load on the server.
 func (b *bench) api(ctx context.Context, calls int, request func(worker, call int) []byte, status int) (result, error) {
-	all, err := clients(ctx, b.address)
+	all, err := clients(ctx, b.pods[0].api)
 	if err != nil {
 		return result{}, err
 	}
@@ -259,7 +181,7 @@ func (b *bench) fiber(ctx context.Context) (result, error) {
 		return result{}, err
 	}
 	defer closeAll(all)
-	message := request(http.MethodGet, "/", b.tokens[0], "")
+	message := request(http.MethodGet, "/", b.tokens[1], "")
 	return load(ctx, 0, func(_ context.Context, worker, _ int) error { return all[worker].do(message, http.StatusOK) })
 }
 
@@ -290,7 +212,7 @@ func (b *bench) bareList(ctx context.Context) (result, error) {
 func (b *bench) whileOrdering(ctx context.Context, ceiling result, list func(worker, call int) []byte) error {
 	ordering, stop := context.WithCancel(ctx)
 	defer stop()
-	all, err := clients(ctx, b.address)
+	all, err := clients(ctx, b.pods[0].api)
 	if err != nil {
 		return err
 	}
@@ -307,7 +229,7 @@ func (b *bench) whileOrdering(ctx context.Context, ceiling result, list func(wor
 					return
 				case <-ticker.C:
 				}
-				token := b.tokens[count%benchUsers]
+				token := b.tokens[1+count%benchUsers]
 				add := request(http.MethodPost, "/api/cart/items/", token, fmt.Sprintf(`{"product_id":%d}`, 1+count%20)) // of the first page
 				if all[n].do(add, http.StatusCreated) != nil || all[n].do(request(http.MethodPost, "/api/orders/", token, orderBody), http.StatusCreated) != nil {
 					return
@@ -331,7 +253,7 @@ func (b *bench) orders(ctx context.Context) error {
 		return err
 	}
 	measured, err := b.api(ctx, benchUsers, func(_, call int) []byte {
-		return request(http.MethodPost, "/api/orders/", b.tokens[call], orderBody)
+		return request(http.MethodPost, "/api/orders/", b.tokens[1+call], orderBody)
 	}, http.StatusCreated)
 	if err != nil {
 		return fmt.Errorf("order: %w", err)
@@ -399,18 +321,4 @@ func (b *bench) bareOrder(ctx context.Context, user int64) error {
 		_, err = tx.Exec(ctx, "INSERT INTO notification_events (user_id, event_id, frame, created_at) VALUES ($1, $2, '{}', now())", user, event)
 		return err
 	})
-}
-
-// memory notes what the server takes.
-func (b *bench) memory() error {
-	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", b.server.Process.Pid))
-	if err != nil {
-		return fmt.Errorf("read the server's memory: %w", err)
-	}
-	for line := range strings.Lines(string(status)) {
-		if value, ok := strings.CutPrefix(line, "VmHWM:"); ok {
-			b.rows = append(b.rows, []string{"memory of the server, at most", strings.TrimSpace(value)})
-		}
-	}
-	return nil
 }

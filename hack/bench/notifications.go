@@ -7,21 +7,14 @@ import (
 	"io"
 	"net/http"
 	"os"
-	"os/exec"
-	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
 	"syscall"
 	"time"
 
-	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/redis/go-redis/v9"
 	"golang.org/x/sync/errgroup"
-
-	"github.com/shopkeeper-dev/shopkeeper/server/database"
-	"github.com/shopkeeper-dev/shopkeeper/server/database/databasetest"
-	"github.com/shopkeeper-dev/shopkeeper/server/tokens"
 )
 
 // What is measured, on how many sockets and for how long.
@@ -38,17 +31,14 @@ const (
 	socketsLimit = 8 * time.Minute
 )
 
-// socketBench is two servers with a PostgreSQL and a Redis of their own, all on loopback, and their sockets.
+// socketBench is a shop with two servers, and their sockets.
 type socketBench struct {
-	pool   *pgxpool.Pool
-	redis  *redis.Client
-	pods   []*exec.Cmd
-	apis   []string
-	hubs   []string
-	tokens []string // of the users from 1
-	fleet  *fleet
-	next   []int64 // the next event of each user
-	rows   [][]string
+	*shop
+
+	publisher *redis.Client
+	fleet     *fleet
+	next      []int64 // the next event of each user
+	rows      [][]string
 }
 
 // benchNotifications prints what connections and notifications cost.
@@ -58,19 +48,10 @@ func benchNotifications(ctx context.Context) (err error) {
 	if err := allowFiles(); err != nil {
 		return err
 	}
-	postgres, cache, stop, err := databasetest.Standalone()
-	defer stop()
-	if err != nil {
-		return err
-	}
-	scratch, err := os.MkdirTemp("", "shopkeeper-bench-")
-	if err != nil {
-		return fmt.Errorf("make a scratch folder: %w", err)
-	}
-	defer os.RemoveAll(scratch) //nolint:errcheck // a scratch folder
 	b := &socketBench{fleet: newFleet(idleSockets), next: make([]int64, idleSockets+1), rows: [][]string{{"notifications", "measured", "wanted"}}}
+	err = b.start(ctx)
 	defer b.stop()
-	if err := b.start(ctx, scratch, postgres, cache); err != nil {
+	if err != nil {
 		return err
 	}
 	for _, measure := range []func(context.Context) error{b.connect, b.resync, b.order, b.flood, b.steady} {
@@ -97,109 +78,34 @@ func allowFiles() error {
 	return nil
 }
 
-// start fills the database, and starts two servers on it.
-func (b *socketBench) start(ctx context.Context, scratch, postgres, cache string) error {
-	if err := b.fill(ctx, postgres); err != nil {
+// start makes the shop: one product in the cart of each user who orders, and two servers.
+func (b *socketBench) start(ctx context.Context) (err error) {
+	if b.shop, err = openShop(ctx, idleSockets); err != nil {
 		return err
 	}
-	options, err := redis.ParseURL(cache)
+	err = b.run(ctx,
+		`INSERT INTO categories (name, name_key, slug, created_at, updated_at) VALUES ('All', 'all', 'all', now(), now())`,
+		`INSERT INTO products (name, description, price_cents, stock, category_id, image, featured, search_text, created_at, updated_at)
+			SELECT 'Product ' || n, '', 100, 1000000, 1, '', false, 'product', now(), now() FROM generate_series(1, 1000) n`,
+		fmt.Sprintf("INSERT INTO cart_items (cart_id, product_id, quantity) SELECT id, 1 + id %% 1000, 1 FROM carts WHERE user_id <= %d", orderCount),
+		"VACUUM ANALYZE")
+	if err != nil {
+		return err
+	}
+	options, err := redis.ParseURL(b.shop.redis)
 	if err != nil {
 		return fmt.Errorf("read the Redis URL: %w", err)
 	}
-	b.redis = redis.NewClient(options)
-	program := filepath.Join(scratch, "shopkeeper-server")
-	build := exec.CommandContext(ctx, "go", "build", "-o", program, "./server")
-	build.Stderr = os.Stderr
-	if err := build.Run(); err != nil {
-		return fmt.Errorf("build the server: %w", err)
-	}
-	for range 2 {
-		if err := b.startPod(ctx, program, "SHOP_DATABASE_URL="+postgres, "SHOP_REDIS_URL="+cache); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-func (b *socketBench) startPod(ctx context.Context, program string, settings ...string) error {
-	api, err := freeAddress(ctx)
-	if err != nil {
-		return err
-	}
-	hub, err := freeAddress(ctx)
-	if err != nil {
-		return err
-	}
-	pod := exec.CommandContext(ctx, program)
-	pod.Env = append(append(os.Environ(), settings...), "SHOP_API_ADDR="+api, "SHOP_NOTIFICATIONS_ADDR="+hub, "SHOP_METRICS_ADDR=off",
-		"SHOP_SIGNING_KEYS="+signingKeys, "SHOP_ISSUER=bench", "SHOP_RATE_LIMITS=off", "SHOP_DRAIN_SECONDS=0", "SHOP_LOG_LEVEL=error")
-	pod.Stderr = os.Stderr
-	pod.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	if err := pod.Start(); err != nil {
-		return fmt.Errorf("start a server: %w", err)
-	}
-	b.pods, b.apis, b.hubs = append(b.pods, pod), append(b.apis, api), append(b.hubs, hub)
-	_, err = awaitAnswer(ctx, "http://"+api+"/api/products/", time.Now())
-	return err
+	b.publisher = redis.NewClient(options)
+	return errors.Join(b.shop.start(ctx), b.shop.start(ctx))
 }
 
 func (b *socketBench) stop() {
 	b.fleet.close(0)
-	for _, pod := range b.pods {
-		_ = pod.Process.Signal(syscall.SIGTERM)
-		_ = pod.Wait() // it was told to end
+	if b.publisher != nil {
+		_ = b.publisher.Close() // the bench is over
 	}
-	if b.redis != nil {
-		_ = b.redis.Close() // the bench is over
-	}
-	if b.pool != nil {
-		b.pool.Close()
-	}
-}
-
-// fill makes the users, one product in the cart of each, and their tokens.
-func (b *socketBench) fill(ctx context.Context, postgres string) error {
-	db, err := database.Open(ctx, postgres)
-	if err != nil {
-		return err
-	}
-	defer db.Close() //nolint:errcheck // the bench is over if that fails
-	if _, err := db.Migrate(ctx); err != nil {
-		return err
-	}
-	if b.pool, err = pgxpool.New(ctx, postgres); err != nil {
-		return fmt.Errorf("open the database: %w", err)
-	}
-	for _, statement := range []string{
-		fmt.Sprintf(`INSERT INTO users (email, email_key, username, username_key, password_hash, created_at, updated_at)
-			SELECT 'u' || n, 'u' || n, 'u' || n, 'u' || n, '', now(), now() FROM generate_series(1, %d) n`, idleSockets),
-		`INSERT INTO categories (name, name_key, slug, created_at, updated_at) VALUES ('All', 'all', 'all', now(), now())`,
-		`INSERT INTO products (name, description, price_cents, stock, category_id, image, featured, search_text, created_at, updated_at)
-			SELECT 'Product ' || n, '', 100, 1000000, 1, '', false, 'product', now(), now() FROM generate_series(1, 1000) n`,
-		fmt.Sprintf("INSERT INTO carts (user_id) SELECT n FROM generate_series(1, %d) n", orderCount),
-		"INSERT INTO cart_items (cart_id, product_id, quantity) SELECT id, 1 + id % 1000, 1 FROM carts",
-		"VACUUM ANALYZE",
-	} {
-		if _, err := b.pool.Exec(ctx, statement); err != nil {
-			return fmt.Errorf("fill the shop: %w", err)
-		}
-	}
-	keys, err := tokens.ParseKeys(signingKeys)
-	if err != nil {
-		return err
-	}
-	issuer := tokens.New(tokens.Settings{Issuer: "bench", AccessTTL: time.Hour, RefreshTTL: time.Hour})
-	issuer.Use(keys)
-	families := tokens.NewFamilies(db, issuer)
-	b.tokens = []string{""}
-	for user := range idleSockets {
-		pair, err := families.Start(db.WithContext(ctx), int64(user+1))
-		if err != nil {
-			return err
-		}
-		b.tokens = append(b.tokens, pair.Access)
-	}
-	return nil
+	b.close()
 }
 
 func (b *socketBench) note(what, measured, wanted string) {
@@ -214,7 +120,7 @@ func (b *socketBench) connect(ctx context.Context) error {
 	group, running := errgroup.WithContext(ctx)
 	group.SetLimit(64)
 	for user := 1; user <= idleSockets; user++ {
-		group.Go(func() error { return b.fleet.open(running, b.hubs[user%2], user, b.tokens[user]) })
+		group.Go(func() error { return b.fleet.open(running, b.pods[user%2].hub, user, b.tokens[user]) })
 	}
 	if err := group.Wait(); err != nil {
 		return err
@@ -238,7 +144,7 @@ func (b *socketBench) resync(ctx context.Context) error {
 		}
 	}
 	started, before := time.Now(), b.fleet.received.Load()
-	if err := b.redis.ClientKillByFilter(ctx, "TYPE", "pubsub").Err(); err != nil {
+	if err := b.publisher.ClientKillByFilter(ctx, "TYPE", "pubsub").Err(); err != nil {
 		return fmt.Errorf("cut the subscriptions: %w", err)
 	}
 	if err := b.fleet.await(ctx, before+idleSockets); err != nil {
@@ -288,7 +194,7 @@ func (b *socketBench) order(ctx context.Context) error {
 }
 
 func (b *socketBench) post(ctx context.Context, client *http.Client, user int) error {
-	url := "http://" + b.apis[(user+1)%2] + "/api/orders/"
+	url := "http://" + b.pods[(user+1)%2].api + "/api/orders/"
 	request, err := http.NewRequestWithContext(ctx, http.MethodPost, url, strings.NewReader(`{"shipping_address":"home"}`))
 	if err != nil {
 		return fmt.Errorf("order: %w", err)
@@ -309,7 +215,7 @@ func (b *socketBench) post(ctx context.Context, client *http.Client, user int) e
 
 // publish sends events from Redis, to the users in turn, as a pod does. The number of each is the time.
 func (b *socketBench) publish(ctx context.Context, from, count int) error {
-	_, err := b.redis.Pipelined(ctx, func(pipe redis.Pipeliner) error {
+	_, err := b.publisher.Pipelined(ctx, func(pipe redis.Pipeliner) error {
 		for i := range count {
 			user := 1 + (from+i)%busySockets
 			now := time.Now().UnixMicro()
@@ -383,25 +289,15 @@ func percentile99(times []time.Duration) string {
 // memory is the resident memory of both servers, in bytes.
 func (b *socketBench) memory() (total int64) {
 	for _, pod := range b.pods {
-		text, _ := os.ReadFile(fmt.Sprintf("/proc/%d/statm", pod.Process.Pid)) // empty counts as nothing
-		var size, resident int64
-		_, _ = fmt.Sscan(string(text), &size, &resident)
-		total += resident * int64(os.Getpagesize())
+		total += pod.status("VmRSS") << 10
 	}
 	return total
 }
 
 // processorTime is what both servers have used so far.
 func (b *socketBench) processorTime() (total time.Duration) {
-	const tick = 10 * time.Millisecond // of the kernel's interface, on every architecture that Go has
 	for _, pod := range b.pods {
-		text, _ := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pod.Process.Pid))
-		fields := strings.Fields(string(text[strings.LastIndexByte(string(text), ')')+1:]))
-		for _, field := range fields[11:13] { // utime and stime
-			var ticks int64
-			_, _ = fmt.Sscan(field, &ticks)
-			total += time.Duration(ticks) * tick
-		}
+		total += pod.processorTime()
 	}
 	return total
 }
