@@ -29,6 +29,9 @@ const (
 	// ConditionIngressReady is true when the Ingress has an address or the
 	// HTTPRoutes are accepted. It is absent when the spec asks for neither.
 	ConditionIngressReady = "IngressReady"
+	// ConditionMonitoringReady is true when the PodMonitor and the dashboard are
+	// there. It is absent when the spec asks for neither.
+	ConditionMonitoringReady = "MonitoringReady"
 )
 
 // The reasons a condition gives. They are part of the contract: alerts and
@@ -81,6 +84,23 @@ const (
 	ReasonRouteNotAccepted = "RouteNotAccepted"
 	// ReasonGatewayAPIMissing: the cluster has no HTTPRoute kind.
 	ReasonGatewayAPIMissing = "GatewayAPIMissing"
+
+	// ReasonCertManagerMissing: the cluster has no Certificate kind.
+	ReasonCertManagerMissing = "CertManagerMissing"
+	// ReasonWaitingForCertificate: cert-manager has not issued the certificate yet.
+	ReasonWaitingForCertificate = "WaitingForCertificate"
+	// ReasonPodMonitorMissing: the cluster has no PodMonitor kind.
+	ReasonPodMonitorMissing = "PodMonitorMissing"
+	// ReasonNotScaling: it serves, but the autoscaler cannot tell the load; the
+	// message quotes it.
+	ReasonNotScaling = "NotScaling"
+
+	// ReasonPaused: the spec is paused, and the operator leaves everything as it is.
+	ReasonPaused = "Paused"
+	// ReasonHibernated: the spec is hibernated, and no pod runs.
+	ReasonHibernated = "Hibernated"
+	// ReasonRolledBack: a rollout made no progress, and the version before serves.
+	ReasonRolledBack = "RolledBack"
 
 	// ReasonProgressing: the reason of Reconciling.
 	ReasonProgressing = "Progressing"

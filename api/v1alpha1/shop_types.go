@@ -2,6 +2,7 @@ package v1alpha1
 
 import (
 	corev1 "k8s.io/api/core/v1"
+	networkingv1 "k8s.io/api/networking/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
@@ -52,6 +53,31 @@ type ShopSpec struct {
 	// +kubebuilder:validation:XValidation:rule="self.matches('^[0-9]+[.][0-9]+[.][0-9]+(-[0-9A-Za-z]+([.-][0-9A-Za-z]+)*)?$')",message="must be a semantic version with no leading v and no build metadata, such as 0.1.0 or 0.2.0-rc.1"
 	Version string `json:"version,omitempty"`
 
+	// Rollback says what becomes of a rollout that makes no progress: Manual leaves
+	// it to you, Auto returns the shop to the last version that served. The schema
+	// of the database stays: the version before runs on it too.
+	//
+	// +kubebuilder:default=Manual
+	Rollback RollbackPolicy `json:"rollback,omitempty"`
+
+	// Paused makes the operator leave everything as it is, until it is false again.
+	//
+	// +kubebuilder:default=false
+	Paused bool `json:"paused,omitempty"`
+
+	// Hibernated stops every pod of the shop. Its data, Secrets and addresses
+	// stay.
+	//
+	// +kubebuilder:default=false
+	Hibernated bool `json:"hibernated,omitempty"`
+
+	// DeletionPolicy says what becomes of the data when the Shop is deleted: Retain
+	// keeps the volumes and the Secrets, so that the same Shop applied again goes
+	// on with them; Delete deletes them. What is external is never touched.
+	//
+	// +kubebuilder:default=Retain
+	DeletionPolicy DeletionPolicy `json:"deletionPolicy,omitempty"`
+
 	// Image of the shop server.
 	//
 	// +kubebuilder:default={}
@@ -92,7 +118,39 @@ type ShopSpec struct {
 	//
 	// +kubebuilder:default={}
 	Admin Admin `json:"admin,omitzero"`
+
+	// Monitoring leads Prometheus and Grafana to the shop.
+	//
+	// +kubebuilder:default={}
+	Monitoring Monitoring `json:"monitoring,omitzero"`
+
+	// NetworkPolicy says who may connect to the shop's pods.
+	//
+	// +kubebuilder:default={}
+	NetworkPolicy NetworkPolicy `json:"networkPolicy,omitzero"`
 }
+
+// RollbackPolicy is what becomes of a rollout that makes no progress.
+//
+// +kubebuilder:validation:Enum=Manual;Auto
+type RollbackPolicy string
+
+// The rollback policies.
+const (
+	RollbackManual RollbackPolicy = "Manual"
+	RollbackAuto   RollbackPolicy = "Auto"
+)
+
+// DeletionPolicy is what becomes of the data of a Shop that is deleted.
+//
+// +kubebuilder:validation:Enum=Retain;Delete
+type DeletionPolicy string
+
+// The deletion policies.
+const (
+	DeletionRetain DeletionPolicy = "Retain"
+	DeletionDelete DeletionPolicy = "Delete"
+)
 
 // Image says where the shop server's image comes from. Its tag is the version.
 type Image struct {
@@ -132,6 +190,8 @@ type Image struct {
 // what they are like.
 type Pods struct {
 	// Replicas is how many pods run. For the API, `kubectl scale shop` sets it.
+	// While autoscaling is set it has no effect: it is the count to go to when
+	// autoscaling is taken away.
 	//
 	// +kubebuilder:default=2
 	// +kubebuilder:validation:Minimum=0
@@ -160,6 +220,23 @@ type Pods struct {
 	// +optional
 	Affinity *corev1.Affinity `json:"affinity,omitempty"`
 
+	// TopologySpread says how evenly pods spread over zones, nodes or whatever else
+	// the nodes' labels tell. Default: over zones and over nodes, as evenly as
+	// there is room.
+	//
+	// +optional
+	// +listType=map
+	// +listMapKey=topologyKey
+	// +kubebuilder:validation:MaxItems=10
+	TopologySpread []TopologySpread `json:"topologySpread,omitempty"`
+
+	// PriorityClass of the pods. Default: the cluster's default.
+	//
+	// +optional
+	// +kubebuilder:validation:MaxLength=253
+	// +kubebuilder:validation:XValidation:rule="self.matches('^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$')",message="must be the name of a PriorityClass: those there are show with kubectl get priorityclasses"
+	PriorityClass string `json:"priorityClass,omitempty"`
+
 	// PodLabels are added to the pods.
 	//
 	// +optional
@@ -180,13 +257,101 @@ type Pods struct {
 	// +listType=map
 	// +listMapKey=name
 	// +kubebuilder:validation:MaxItems=100
-	// +kubebuilder:validation:XValidation:rule="self.all(env, !(env.name in ['SHOP_DATABASE_URL','SHOP_DATABASE_URL_FILE','SHOP_REDIS_URL','SHOP_REDIS_URL_FILE','SHOP_SIGNING_KEYS','SHOP_SIGNING_KEYS_FILE','SHOP_ADMIN_EMAIL','SHOP_ADMIN_PASSWORD','SHOP_ADMIN_PASSWORD_FILE','SHOP_ROLES','SHOP_API_ADDR','SHOP_NOTIFICATIONS_ADDR','SHOP_METRICS_ADDR','SHOP_ISSUER','SHOP_PUBLIC_URL','SHOP_TRUSTED_PROXIES','SHOP_PUBLIC_CATALOG','SHOP_ALLOWED_ORIGINS','SHOP_ACCESS_TOKEN_TTL','SHOP_REFRESH_TOKEN_TTL','SHOP_DRAIN_SECONDS','SHOP_LOG_FORMAT']))",message="the operator sets SHOP_DATABASE_URL, SHOP_REDIS_URL, SHOP_SIGNING_KEYS, SHOP_ADMIN_*, SHOP_ROLES, SHOP_*_ADDR, SHOP_ISSUER, SHOP_PUBLIC_URL, SHOP_TRUSTED_PROXIES, SHOP_PUBLIC_CATALOG, SHOP_ALLOWED_ORIGINS, SHOP_*_TOKEN_TTL, SHOP_DRAIN_SECONDS and SHOP_LOG_FORMAT itself: use the field of the spec instead"
+	// +kubebuilder:validation:XValidation:rule="self.all(env, !(env.name in ['SHOP_DATABASE_URL','SHOP_DATABASE_URL_FILE','SHOP_REDIS_URL','SHOP_REDIS_URL_FILE','SHOP_SIGNING_KEYS','SHOP_SIGNING_KEYS_FILE','SHOP_ADMIN_EMAIL','SHOP_ADMIN_PASSWORD','SHOP_ADMIN_PASSWORD_FILE','SHOP_ROLES','SHOP_API_ADDR','SHOP_NOTIFICATIONS_ADDR','SHOP_METRICS_ADDR','SHOP_ISSUER','SHOP_PUBLIC_URL','SHOP_TRUSTED_PROXIES','SHOP_PUBLIC_CATALOG','SHOP_ALLOWED_ORIGINS','SHOP_CORS_ORIGINS','SHOP_RATE_LIMITS','SHOP_ACCESS_TOKEN_TTL','SHOP_REFRESH_TOKEN_TTL','SHOP_DRAIN_SECONDS','SHOP_LOG_FORMAT']))",message="the operator sets SHOP_DATABASE_URL, SHOP_REDIS_URL, SHOP_SIGNING_KEYS, SHOP_ADMIN_*, SHOP_ROLES, SHOP_*_ADDR, SHOP_ISSUER, SHOP_PUBLIC_URL, SHOP_TRUSTED_PROXIES, SHOP_PUBLIC_CATALOG, SHOP_ALLOWED_ORIGINS, SHOP_CORS_ORIGINS, SHOP_RATE_LIMITS, SHOP_*_TOKEN_TTL, SHOP_DRAIN_SECONDS and SHOP_LOG_FORMAT itself: use the field of the spec instead"
 	Env []corev1.EnvVar `json:"env,omitempty"`
 }
 
+// TopologySpread bounds how unevenly pods spread over the values of a node label.
+type TopologySpread struct {
+	// TopologyKey is the label of the nodes, such as topology.kubernetes.io/zone.
+	//
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=317
+	TopologyKey string `json:"topologyKey"`
+
+	// MaxSkew is how many pods more one value of the label may have than another.
+	//
+	// +kubebuilder:default=1
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=500
+	MaxSkew int32 `json:"maxSkew,omitempty"`
+
+	// WhenUnsatisfiable says what becomes of a pod that would go beyond it:
+	// ScheduleAnyway starts it all the same, DoNotSchedule lets it wait.
+	//
+	// +kubebuilder:default=ScheduleAnyway
+	// +kubebuilder:validation:Enum=ScheduleAnyway;DoNotSchedule
+	WhenUnsatisfiable corev1.UnsatisfiableConstraintAction `json:"whenUnsatisfiable,omitempty"`
+}
+
+// Autoscaling lets a HorizontalPodAutoscaler set how many pods run.
+//
+// +kubebuilder:validation:XValidation:rule="self.minReplicas <= self.maxReplicas",message="minReplicas must not be more than maxReplicas"
+type Autoscaling struct {
+	// MinReplicas is the least that run.
+	//
+	// +kubebuilder:default=2
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=500
+	MinReplicas *int32 `json:"minReplicas,omitempty"`
+
+	// MaxReplicas is the most that run.
+	//
+	// +required
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=500
+	MaxReplicas int32 `json:"maxReplicas"`
+
+	// TargetCPUUtilization is how busy the pods are kept, in percent of the CPU
+	// that they request. The cluster needs metrics-server for it.
+	//
+	// +kubebuilder:default=75
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=1000
+	TargetCPUUtilization *int32 `json:"targetCPUUtilization,omitempty"`
+}
+
+// NotificationsAutoscaling is by CPU and by open sockets: the one that asks for
+// more pods wins.
+type NotificationsAutoscaling struct {
+	Autoscaling `json:",inline"`
+
+	// TargetConnections is how many open sockets a pod is to have on average. The
+	// cluster needs a custom metrics API for it that serves the pods' metric
+	// shop_notification_sockets, such as the one of prometheus-adapter.
+	//
+	// +optional
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=1000000
+	TargetConnections *int32 `json:"targetConnections,omitempty"`
+}
+
 // API is the REST API of the shop.
+//
+// +kubebuilder:validation:XValidation:rule="!has(self.autoscaling) || (has(self.resources.requests) && 'cpu' in self.resources.requests) || (has(self.resources.limits) && 'cpu' in self.resources.limits)",message="autoscaling by CPU needs resources.requests.cpu: set it, or leave resources out for the default of 100m"
 type API struct {
 	Pods `json:",inline"`
+
+	// Autoscaling lets the load set how many pods run, instead of replicas.
+	//
+	// +optional
+	Autoscaling *Autoscaling `json:"autoscaling,omitempty"`
+
+	// RateLimits bound how often clients may ask.
+	//
+	// +kubebuilder:default={}
+	RateLimits RateLimits `json:"rateLimits,omitzero"`
+
+	// CORSOrigins are the web origins whose scripts may use the API, such as
+	// https://shop.example.com; "*" allows any.
+	//
+	// +optional
+	// +listType=set
+	// +kubebuilder:validation:MaxItems=50
+	// +kubebuilder:validation:items:MaxLength=300
+	// +kubebuilder:validation:XValidation:rule="self.all(origin, origin == '*' || origin.matches('^https?://[^/,?#@ ]+$'))",message="each must be \"*\" or scheme://host[:port] with no path, such as https://shop.example.com"
+	CORSOrigins []string `json:"corsOrigins,omitempty"`
 
 	// PublicCatalog lets anyone read products and categories without a token.
 	//
@@ -194,9 +359,53 @@ type API struct {
 	PublicCatalog bool `json:"publicCatalog,omitempty"`
 }
 
+// RateLimits bound how often a client may ask, counted over all pods.
+type RateLimits struct {
+	// Login bounds the tries to log in from one address.
+	//
+	// +kubebuilder:default="10/m"
+	Login Rate `json:"login,omitempty"`
+
+	// Register bounds the new users from one address.
+	//
+	// +kubebuilder:default="5/m"
+	Register Rate `json:"register,omitempty"`
+
+	// Reset bounds the password resets asked for from one address.
+	//
+	// +kubebuilder:default="3/m"
+	Reset Rate `json:"reset,omitempty"`
+
+	// Anonymous bounds all that one address without a token asks.
+	//
+	// +kubebuilder:default="120/m"
+	Anonymous Rate `json:"anonymous,omitempty"`
+
+	// User bounds all that one user asks.
+	//
+	// +kubebuilder:default="600/m"
+	User Rate `json:"user,omitempty"`
+}
+
+// Rate is a count per second, minute, hour or day, such as 10/m, or off.
+//
+// +kubebuilder:validation:MaxLength=12
+// +kubebuilder:validation:XValidation:rule="self.matches('^(off|[1-9][0-9]{0,5}/[smhd])$')",message="must be a count per s, m, h or d, such as 10/m, or off"
+type Rate string
+
+// RateOff is no limit.
+const RateOff Rate = "off"
+
 // Notifications is the WebSocket listener of the shop.
+//
+// +kubebuilder:validation:XValidation:rule="!has(self.autoscaling) || (has(self.resources.requests) && 'cpu' in self.resources.requests) || (has(self.resources.limits) && 'cpu' in self.resources.limits)",message="autoscaling by CPU needs resources.requests.cpu: set it, or leave resources out for the default of 100m"
 type Notifications struct {
 	Pods `json:",inline"`
+
+	// Autoscaling lets the load set how many pods run, instead of replicas.
+	//
+	// +optional
+	Autoscaling *NotificationsAutoscaling `json:"autoscaling,omitempty"`
 
 	// DrainSeconds is how long a stopping pod spreads the closing of its sockets
 	// over, so that clients do not all reconnect at once.
@@ -219,16 +428,45 @@ type Notifications struct {
 
 // Database is where the shop keeps its data.
 //
-// +kubebuilder:validation:XValidation:rule="has(self.managed)",message="needs a mode: set managed: {} for a PostgreSQL of the shop's own, or leave spec.database out for the same"
+// +kubebuilder:validation:XValidation:rule="has(self.managed) || has(self.external)",message="needs a mode: set external.urlSecretRef to use a PostgreSQL of yours, or managed: {} for one of the shop's own"
+// +kubebuilder:validation:XValidation:rule="!(has(self.managed) && has(self.external))",message="set managed or external, not both"
 type Database struct {
 	// Managed is one PostgreSQL that the operator runs.
 	//
 	// +optional
 	Managed *ManagedDatabase `json:"managed,omitempty"`
+
+	// External is a PostgreSQL that someone else runs.
+	//
+	// +optional
+	External *ExternalServer `json:"external,omitempty"`
+}
+
+// ExternalServer is a server that the operator does not run.
+type ExternalServer struct {
+	// URLSecretRef is a key of a Secret of yours with the server's URL, login
+	// included: postgres://user:password@host:5432/name for PostgreSQL,
+	// redis://:password@host:6379/0 or rediss:// for Redis. Its key defaults to
+	// url.
+	//
+	// +required
+	URLSecretRef SecretKeyRef `json:"urlSecretRef"`
 }
 
 // ManagedDatabase is a PostgreSQL StatefulSet with one pod and one volume.
+//
+// +kubebuilder:validation:XValidation:rule="!(has(self.version) && has(self.image))",message="set version or image, not both: the image's tag is a version already"
+// +kubebuilder:validation:XValidation:rule="!has(self.version) || !has(oldSelf.version) || self.version.split('.')[0] == oldSelf.version.split('.')[0]",message="version cannot change to another major one, which cannot read the data: put it back, or make a new Shop and move the data with pg_dump"
 type ManagedDatabase struct {
+	// Version of PostgreSQL, such as 17 or 17.6: the tag of the operator's
+	// --postgres-image. Default: the one of that image at the time the shop was
+	// made; later operators do not change it.
+	//
+	// +optional
+	// +kubebuilder:validation:MaxLength=10
+	// +kubebuilder:validation:XValidation:rule="self.matches('^[1-9][0-9]?([.][0-9]+)?$')",message="must be a version of PostgreSQL, such as 17 or 17.6"
+	Version string `json:"version,omitempty"`
+
 	// Image of PostgreSQL, following the contract of the official image. Default:
 	// the operator's --postgres-image at the time the shop was made; later
 	// operators do not change it.
@@ -260,12 +498,18 @@ type ManagedDatabase struct {
 
 // Redis carries notifications between pods and counts rate limits.
 //
-// +kubebuilder:validation:XValidation:rule="has(self.managed)",message="needs a mode: set managed: {} for a Redis of the shop's own, or leave spec.redis out for the same"
+// +kubebuilder:validation:XValidation:rule="has(self.managed) || has(self.external)",message="needs a mode: set external.urlSecretRef to use a Redis of yours, or managed: {} for one of the shop's own"
+// +kubebuilder:validation:XValidation:rule="!(has(self.managed) && has(self.external))",message="set managed or external, not both"
 type Redis struct {
 	// Managed is one Redis or Valkey that the operator runs.
 	//
 	// +optional
 	Managed *ManagedRedis `json:"managed,omitempty"`
+
+	// External is a Redis or Valkey that someone else runs.
+	//
+	// +optional
+	External *ExternalServer `json:"external,omitempty"`
 }
 
 // ManagedRedis is a Redis or Valkey StatefulSet with one pod and one volume.
@@ -332,7 +576,8 @@ type StorageClass struct {
 // +kubebuilder:validation:XValidation:rule="!(has(self.ingress) && has(self.gateway))",message="set ingress or gateway, not both"
 // +kubebuilder:validation:XValidation:rule="!has(self.notificationsHost) || has(self.host)",message="notificationsHost needs host beside it"
 // +kubebuilder:validation:XValidation:rule="!has(self.notificationsHost) || !has(self.host) || self.notificationsHost != self.host",message="notificationsHost must differ from host: leave it out to serve notifications at /ws/ of host"
-// +kubebuilder:validation:XValidation:rule="!(has(self.gateway) && has(self.tls) && has(self.tls.secretName))",message="with gateway the certificate belongs to the Gateway's listener: remove tls.secretName; tls: {} says that its addresses are https"
+// +kubebuilder:validation:XValidation:rule="!(has(self.gateway) && has(self.tls) && (has(self.tls.secretName) || has(self.tls.issuerRef)))",message="with gateway the certificate belongs to the Gateway's listener: remove tls.secretName and tls.issuerRef; tls: {} says that its addresses are https"
+// +kubebuilder:validation:XValidation:rule="!(has(self.tls) && has(self.tls.issuerRef)) || has(self.host)",message="tls.issuerRef needs host: a certificate is made out to a name"
 type Ingress struct {
 	// Host of the REST API at / and, unless notificationsHost is set, of the
 	// notifications at /ws/. Default: any host.
@@ -438,15 +683,48 @@ type ParentRef struct {
 	Port *int32 `json:"port,omitempty"`
 }
 
-// TLS says who holds the certificate.
+// TLS says who holds the certificate. With neither field it is the ingress
+// controller's own.
+//
+// +kubebuilder:validation:XValidation:rule="!(has(self.secretName) && has(self.issuerRef))",message="set secretName or issuerRef, not both: the certificate of an issuer is kept in Secret <shop>-tls"
 type TLS struct {
 	// SecretName of the Secret of type kubernetes.io/tls in the Shop's namespace.
-	// Default: the ingress controller's own certificate.
 	//
 	// +optional
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=253
 	SecretName *string `json:"secretName,omitempty"`
+
+	// IssuerRef asks cert-manager for a certificate, which is kept in Secret
+	// <shop>-tls.
+	//
+	// +optional
+	IssuerRef *IssuerRef `json:"issuerRef,omitempty"`
+}
+
+// IssuerRef names an issuer of cert-manager.
+type IssuerRef struct {
+	// Name of the issuer.
+	//
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=253
+	Name string `json:"name"`
+
+	// Kind of the issuer: Issuer of the Shop's namespace, ClusterIssuer, or one of
+	// another group.
+	//
+	// +kubebuilder:default=Issuer
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=63
+	Kind string `json:"kind,omitempty"`
+
+	// Group of the issuer.
+	//
+	// +kubebuilder:default=cert-manager.io
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=253
+	Group string `json:"group,omitempty"`
 }
 
 // Auth is about the tokens that clients log in with.
@@ -504,6 +782,71 @@ type Admin struct {
 	PasswordSecretRef *SecretKeyRef `json:"passwordSecretRef,omitempty"`
 }
 
+// Monitoring leads Prometheus and Grafana to the shop.
+type Monitoring struct {
+	// PodMonitor makes a PodMonitor of the Prometheus Operator, so that Prometheus
+	// scrapes the shop's pods.
+	//
+	// +optional
+	PodMonitor *PodMonitor `json:"podMonitor,omitempty"`
+
+	// Dashboard makes a ConfigMap with a Grafana dashboard of the shop.
+	//
+	// +optional
+	Dashboard *Dashboard `json:"dashboard,omitempty"`
+}
+
+// PodMonitor is about the PodMonitor object.
+type PodMonitor struct {
+	// Interval between two scrapes. Default: Prometheus's own.
+	//
+	// +optional
+	// +kubebuilder:validation:XValidation:rule="self.matches('^([0-9]+(ms|s|m|h))+$') && duration(self) >= duration('1s') && duration(self) <= duration('1h')",message="must be a duration between 1s and 1h, such as 30s"
+	Interval Duration `json:"interval,omitempty"`
+
+	// Labels are added, for a Prometheus that selects PodMonitors by label.
+	//
+	// +optional
+	// +kubebuilder:validation:MaxProperties=50
+	// +kubebuilder:validation:XValidation:rule="self.all(key, !key.startsWith('app.kubernetes.io/') && !key.startsWith('shopkeeper.dev/'))",message="keys under app.kubernetes.io/ and shopkeeper.dev/ are the operator's own: choose another prefix"
+	Labels map[string]string `json:"labels,omitempty"`
+}
+
+// Dashboard is about the ConfigMap with the dashboard.
+type Dashboard struct {
+	// Labels by which Grafana finds it.
+	//
+	// +kubebuilder:default={grafana_dashboard: "1"}
+	// +kubebuilder:validation:MaxProperties=50
+	// +kubebuilder:validation:XValidation:rule="self.all(key, !key.startsWith('app.kubernetes.io/') && !key.startsWith('shopkeeper.dev/'))",message="keys under app.kubernetes.io/ and shopkeeper.dev/ are the operator's own: choose another prefix"
+	Labels map[string]string `json:"labels,omitempty"`
+}
+
+// NetworkPolicy says who may connect to the shop's pods. PostgreSQL and Redis
+// are reached by the shop's own pods only, and reach nothing themselves.
+type NetworkPolicy struct {
+	// Enabled makes NetworkPolicies. The cluster's network has to enforce them.
+	//
+	// +kubebuilder:default=true
+	Enabled *bool `json:"enabled,omitempty"`
+
+	// Clients may connect to the API and to the notifications: the ingress
+	// controller, as a rule, and pods that use the Services. Default: everyone.
+	//
+	// +optional
+	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=50
+	Clients []networkingv1.NetworkPolicyPeer `json:"clients,omitempty"`
+
+	// Scrapers may connect to the metrics. Default: the pods of any namespace that
+	// are labelled app.kubernetes.io/name: prometheus.
+	//
+	// +optional
+	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=50
+	Scrapers []networkingv1.NetworkPolicyPeer `json:"scrapers,omitempty"`
+}
+
 // SecretKeyRef names one key of a Secret in the Shop's namespace.
 type SecretKeyRef struct {
 	// Name of the Secret.
@@ -547,6 +890,13 @@ type ShopStatus struct {
 	// +optional
 	SchemaVersion int64 `json:"schemaVersion,omitempty"`
 
+	// History is of the versions that served, the newest first.
+	//
+	// +optional
+	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=10
+	History []ServedRelease `json:"history,omitempty"`
+
 	// Endpoints of the shop.
 	//
 	// +optional
@@ -566,6 +916,24 @@ type ShopStatus struct {
 	//
 	// +optional
 	Selector string `json:"selector,omitempty"`
+}
+
+// ServedRelease is a version whose rollout was once complete.
+type ServedRelease struct {
+	// Version of the shop server.
+	//
+	// +required
+	Version string `json:"version"`
+
+	// Image that it ran.
+	//
+	// +required
+	Image string `json:"image"`
+
+	// Since is when its rollout was complete.
+	//
+	// +required
+	Since metav1.Time `json:"since"`
 }
 
 // Endpoints are the addresses of a shop.

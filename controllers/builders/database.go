@@ -1,8 +1,10 @@
 package builders
 
 import (
+	"cmp"
 	"maps"
 	"slices"
+	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	appsv1ac "k8s.io/client-go/applyconfigurations/apps/v1"
@@ -25,6 +27,26 @@ func DatabaseStatefulSet(shop *shopv1.Shop, image string, volume Volume) *appsv1
 		volume:    volume,
 		pod:       databasePod(shop, image),
 	})
+}
+
+// DatabaseImage is the image that the spec names; else, with its version, the
+// operator's default; else the one that runs, for as long as nobody says
+// otherwise.
+func DatabaseImage(shop *shopv1.Shop, running string, defaults Defaults) string {
+	managed := shop.Spec.Database.Managed
+	if managed.Version != "" {
+		return repositoryOf(defaults.PostgresImage) + ":" + managed.Version
+	}
+	return cmp.Or(managed.Image, running, defaults.PostgresImage)
+}
+
+// repositoryOf is an image without its tag or digest.
+func repositoryOf(image string) string {
+	image, _, _ = strings.Cut(image, "@")
+	if colon := strings.LastIndex(image, ":"); colon > strings.LastIndex(image, "/") {
+		return image[:colon]
+	}
+	return image
 }
 
 func databasePod(shop *shopv1.Shop, image string) *corev1ac.PodSpecApplyConfiguration {

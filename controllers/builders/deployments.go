@@ -124,13 +124,13 @@ func placement(pod *corev1ac.PodSpecApplyConfiguration, pods shopv1.Pods) {
 func serverSecrets(shop *shopv1.Shop) []secretFile {
 	return []secretFile{
 		databaseURL(shop),
-		{shopv1.SecretKeyRef{Name: RedisName(shop), Key: keyURL}, redisURLFile},
+		{RedisURLRef(shop), redisURLFile},
 		{SigningKeysRef(shop), signingKeysFile},
 	}
 }
 
 func databaseURL(shop *shopv1.Shop) secretFile {
-	return secretFile{shopv1.SecretKeyRef{Name: DatabaseName(shop), Key: keyURL}, databaseURLFile}
+	return secretFile{DatabaseURLRef(shop), databaseURLFile}
 }
 
 func drainSeconds(shop *shopv1.Shop) int64 {

@@ -26,6 +26,8 @@ type setting struct{ name, value string }
 func apiSettings(shop *shopv1.Shop) []setting {
 	return append(sharedSettings(shop, shop.Spec.API.Pods, ComponentAPI),
 		setting{"SHOP_PUBLIC_CATALOG", strconv.FormatBool(shop.Spec.API.PublicCatalog)},
+		setting{"SHOP_CORS_ORIGINS", strings.Join(shop.Spec.API.CORSOrigins, ",")},
+		setting{"SHOP_RATE_LIMITS", rateLimits(shop.Spec.API.RateLimits)},
 		setting{"SHOP_ADMIN_EMAIL", shop.Spec.Admin.Email},
 		setting{"SHOP_ADMIN_PASSWORD_FILE", secretPath(adminPasswordFile)},
 	)
@@ -56,6 +58,30 @@ func sharedSettings(shop *shopv1.Shop, pods shopv1.Pods, role Component) []setti
 		{"SHOP_ACCESS_TOKEN_TTL", string(shop.Spec.Auth.AccessTokenTTL)},
 		{"SHOP_REFRESH_TOKEN_TTL", string(shop.Spec.Auth.RefreshTokenTTL)},
 	}
+}
+
+// rateLimits names every limit there is, so that the server's defaults, which
+// may change with its version, play no part.
+func rateLimits(limits shopv1.RateLimits) string {
+	var terms []string
+	for _, limit := range []struct {
+		name string
+		rate shopv1.Rate
+	}{
+		{"login", limits.Login},
+		{"register", limits.Register},
+		{"reset", limits.Reset},
+		{"anonymous", limits.Anonymous},
+		{"user", limits.User},
+	} {
+		if limit.rate != shopv1.RateOff {
+			terms = append(terms, limit.name+"="+string(limit.rate))
+		}
+	}
+	if len(terms) == 0 {
+		return "off"
+	}
+	return strings.Join(terms, ",")
 }
 
 // withSettings sets a container's environment: the operator's settings, then

@@ -60,8 +60,8 @@ func (c Credentials) Complete(shop *shopv1.Shop, random io.Reader) (Credentials,
 		needed bool
 		makeUp func(io.Reader) (string, error)
 	}{
-		{&complete.DatabasePassword, c.DatabasePassword, true, newPassword},
-		{&complete.RedisPassword, c.RedisPassword, true, newPassword},
+		{&complete.DatabasePassword, c.DatabasePassword, shop.Spec.Database.Managed != nil, newPassword},
+		{&complete.RedisPassword, c.RedisPassword, shop.Spec.Redis.Managed != nil, newPassword},
 		{&complete.SigningKeys, c.SigningKeys, shop.Spec.Auth.SigningKeySecretRef == nil, newSigningKeys},
 		{&complete.AdminPassword, c.AdminPassword, shop.Spec.Admin.PasswordSecretRef == nil, newPassword},
 	} {
@@ -181,6 +181,23 @@ func AdminPasswordRef(shop *shopv1.Shop) shopv1.SecretKeyRef {
 	return refOr(shop.Spec.Admin.PasswordSecretRef, AdminName(shop), keyPassword)
 }
 
+// DatabaseURLRef is where the URL of the database is.
+func DatabaseURLRef(shop *shopv1.Shop) shopv1.SecretKeyRef {
+	return refOr(externalURL(shop.Spec.Database.External), DatabaseName(shop), keyURL)
+}
+
+// RedisURLRef is where the URL of Redis is.
+func RedisURLRef(shop *shopv1.Shop) shopv1.SecretKeyRef {
+	return refOr(externalURL(shop.Spec.Redis.External), RedisName(shop), keyURL)
+}
+
+func externalURL(external *shopv1.ExternalServer) *shopv1.SecretKeyRef {
+	if external == nil {
+		return nil
+	}
+	return &external.URLSecretRef
+}
+
 // ForeignSecret is a key of a Secret of others that the spec refers to.
 type ForeignSecret struct {
 	Field string // of the spec
@@ -191,6 +208,12 @@ type ForeignSecret struct {
 // ForeignSecrets are all that the spec refers to.
 func ForeignSecrets(shop *shopv1.Shop) []ForeignSecret {
 	var secrets []ForeignSecret
+	if shop.Spec.Database.External != nil {
+		secrets = append(secrets, ForeignSecret{"spec.database.external.urlSecretRef", DatabaseURLRef(shop), []Component{ComponentDatabase, ComponentMigration, ComponentAPI, ComponentNotifications}})
+	}
+	if shop.Spec.Redis.External != nil {
+		secrets = append(secrets, ForeignSecret{"spec.redis.external.urlSecretRef", RedisURLRef(shop), []Component{ComponentRedis, ComponentAPI, ComponentNotifications}})
+	}
 	if shop.Spec.Auth.SigningKeySecretRef != nil {
 		secrets = append(secrets, ForeignSecret{"spec.auth.signingKeySecretRef", SigningKeysRef(shop), []Component{ComponentAPI, ComponentNotifications}})
 	}

@@ -67,7 +67,7 @@ func TestGolden(t *testing.T) {
 // is.
 func TestAnOperatorUpgradeRestartsNothing(t *testing.T) {
 	operator2 := builders.Defaults{Version: "0.9.0", ServerImage: operator1.ServerImage, PostgresImage: "postgres:99", RedisImage: "redis:99"}
-	for _, name := range []string{"minimal", "full", "gateway"} {
+	for _, name := range []string{"minimal", "full", "gateway", "external"} {
 		t.Run(name, func(t *testing.T) {
 			shop := readShop(t, "../testdata/"+name+"/shop.yaml")
 			shop.Spec.Version = "0.1.0"
@@ -108,9 +108,8 @@ func TestNamesFit(t *testing.T) {
 // the Job that did that.
 func settledPlan(t *testing.T, shop *shopv1.Shop, defaults builders.Defaults) (*plan, apply.Configuration) {
 	t.Helper()
-	job := builders.MigrationJob(shop, builders.WantedRelease(shop, defaults), claimUID)
-	observed := observe(t, job)
-	observed.children[claimKey(shop)] = claimOf(shop)
+	job := builders.MigrationJob(shop, builders.WantedRelease(shop, defaults), databaseOf(shop, settled(t, shop, nil)))
+	observed := settled(t, shop, []apply.Configuration{job})
 	plan, err := makePlan(shop, observed, defaults, pattern{})
 	if err != nil {
 		t.Fatal(err)
@@ -122,7 +121,9 @@ func settledPlan(t *testing.T, shop *shopv1.Shop, defaults builders.Defaults) (*
 func settled(t *testing.T, shop *shopv1.Shop, objects []apply.Configuration) *observation {
 	t.Helper()
 	observed := observe(t, objects...)
-	observed.children[claimKey(shop)] = claimOf(shop)
+	if shop.Spec.Database.Managed != nil {
+		observed.children[claimKey(shop)] = claimOf(shop)
+	}
 	return observed
 }
 

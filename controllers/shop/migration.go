@@ -27,12 +27,10 @@ type migration struct {
 }
 
 func planMigration(shop *shopv1.Shop, observed *observation, wanted builders.Release) migration {
-	database := builders.DatabaseName(shop)
-	claim := find[*corev1.PersistentVolumeClaim](observed.children, "PersistentVolumeClaim", builders.DataClaimName(database))
-	if claim == nil {
+	databaseID := databaseOf(shop, observed)
+	if databaseID == "" {
 		return migration{reason: shopv1.ReasonWaitingForDatabase, release: wanted}
 	}
-	databaseID := string(claim.UID)
 	name := builders.MigrationJobName(shop, wanted, databaseID)
 	current := find[*batchv1.Job](observed.children, "Job", name)
 	others := otherJobs(observed.children, name)
@@ -53,13 +51,36 @@ func planMigration(shop *shopv1.Shop, observed *observation, wanted builders.Rel
 		m.reason = shopv1.ReasonMigrationRunning
 	case working >= 0:
 		m.reason, m.job = shopv1.ReasonWaitingForOtherMigration, others[working]
-	case !accepts(find[*appsv1.StatefulSet](observed.children, "StatefulSet", database)):
+	case !databaseAccepts(shop, observed):
 		m.reason = shopv1.ReasonWaitingForDatabase
 	default:
 		m.reason = shopv1.ReasonMigrationRunning
 		m.start = builders.MigrationJob(shop, wanted, databaseID)
 	}
 	return m
+}
+
+// databaseOf tells one database from another: by its volume, or by the Secret
+// that leads to it; "" when there is none yet.
+func databaseOf(shop *shopv1.Shop, observed *observation) string {
+	if shop.Spec.Database.External != nil {
+		ref := builders.DatabaseURLRef(shop)
+		return "external/" + ref.Name + "/" + ref.Key
+	}
+	claim := find[*corev1.PersistentVolumeClaim](observed.children, "PersistentVolumeClaim", builders.DataClaimName(builders.DatabaseName(shop)))
+	if claim == nil {
+		return ""
+	}
+	return string(claim.UID)
+}
+
+// databaseAccepts reports whether a migration may start. Of an external
+// database only the migration can tell.
+func databaseAccepts(shop *shopv1.Shop, observed *observation) bool {
+	if shop.Spec.Database.External != nil {
+		return len(missingOf(observed, builders.ComponentDatabase)) == 0
+	}
+	return accepts(find[*appsv1.StatefulSet](observed.children, "StatefulSet", builders.DatabaseName(shop)))
 }
 
 // otherJobs are the migration Jobs but the named one, in the order of their

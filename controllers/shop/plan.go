@@ -42,9 +42,13 @@ func makePlan(shop *shopv1.Shop, observed *observation, defaults builders.Defaul
 
 	p.want(builders.ServiceAccount(shop))
 	p.wantSecrets(shop, credentials)
-	p.want(builders.DatabaseService(shop), builders.RedisService(shop), builders.APIService(shop), builders.NotificationsService(shop))
-	p.wantDatabase(shop, all, defaults)
-	p.wantRedis(shop, all, defaults, credentials)
+	p.want(builders.APIService(shop), builders.NotificationsService(shop))
+	if shop.Spec.Database.Managed != nil {
+		p.wantDatabase(shop, all, defaults)
+	}
+	if shop.Spec.Redis.Managed != nil {
+		p.wantRedis(shop, all, defaults, credentials)
+	}
 	if p.release != (builders.Release{}) {
 		p.want(builders.APIDeployment(shop, p.release, credentials), builders.NotificationsDeployment(shop, p.release, credentials))
 	}
@@ -81,7 +85,12 @@ func releaseToRun(shop *shopv1.Shop, all children, migration migration, wanted b
 }
 
 func (p *plan) wantSecrets(shop *shopv1.Shop, credentials builders.Credentials) {
-	p.want(builders.DatabaseSecret(shop, credentials), builders.RedisSecret(shop, credentials))
+	if shop.Spec.Database.Managed != nil {
+		p.want(builders.DatabaseSecret(shop, credentials))
+	}
+	if shop.Spec.Redis.Managed != nil {
+		p.want(builders.RedisSecret(shop, credentials))
+	}
 	if shop.Spec.Auth.SigningKeySecretRef == nil {
 		p.want(builders.AuthSecret(shop, credentials))
 	}
@@ -94,8 +103,8 @@ func (p *plan) wantDatabase(shop *shopv1.Shop, all children, defaults builders.D
 	name := builders.DatabaseName(shop)
 	set := find[*appsv1.StatefulSet](all, "StatefulSet", name)
 	wanted := builders.WantedDatabaseVolume(shop)
-	image := cmp.Or(shop.Spec.Database.Managed.Image, builders.ImageOf(set), defaults.PostgresImage)
-	p.want(builders.DatabaseStatefulSet(shop, image, builders.VolumeOf(set, wanted)))
+	image := builders.DatabaseImage(shop, builders.ImageOf(set), defaults)
+	p.want(builders.DatabaseService(shop), builders.DatabaseStatefulSet(shop, image, builders.VolumeOf(set, wanted)))
 	p.wantRoom(shop, all, name, builders.ComponentDatabase, wanted)
 }
 
@@ -104,7 +113,7 @@ func (p *plan) wantRedis(shop *shopv1.Shop, all children, defaults builders.Defa
 	set := find[*appsv1.StatefulSet](all, "StatefulSet", name)
 	wanted := builders.WantedRedisVolume(shop)
 	image := cmp.Or(shop.Spec.Redis.Managed.Image, builders.ImageOf(set), defaults.RedisImage)
-	p.want(builders.RedisStatefulSet(shop, image, builders.VolumeOf(set, wanted), credentials))
+	p.want(builders.RedisService(shop), builders.RedisStatefulSet(shop, image, builders.VolumeOf(set, wanted), credentials))
 	p.wantRoom(shop, all, name, builders.ComponentRedis, wanted)
 }
 

@@ -37,8 +37,8 @@ const (
 // the shop waits for.
 func judge(shop *shopv1.Shop, observed *observation, plan *plan, failed failures) []verdict {
 	verdicts := []verdict{
-		judgeData(shop, observed, shopv1.ConditionDatabaseReady, "PostgreSQL", builders.DatabaseName(shop)),
-		judgeData(shop, observed, shopv1.ConditionRedisReady, "Redis", builders.RedisName(shop)),
+		judgeDatabase(shop, observed),
+		judgeRedis(shop, observed),
 		judgeMigration(shop, observed, plan),
 		judgeServer(shop, observed, plan, shopv1.ConditionAPIReady, builders.APIName(shop), builders.ComponentAPI),
 		judgeServer(shop, observed, plan, shopv1.ConditionNotificationsReady, builders.NotificationsName(shop), builders.ComponentNotifications),
@@ -93,6 +93,29 @@ func conditionOf(shop *shopv1.Shop, child key) string {
 	default:
 		return shopv1.ConditionAPIReady
 	}
+}
+
+func judgeDatabase(shop *shopv1.Shop, observed *observation) verdict {
+	if shop.Spec.Database.External != nil {
+		return judgeExternal(observed, shopv1.ConditionDatabaseReady, builders.ComponentDatabase, builders.DatabaseURLRef(shop))
+	}
+	return judgeData(shop, observed, shopv1.ConditionDatabaseReady, "PostgreSQL", builders.DatabaseName(shop))
+}
+
+func judgeRedis(shop *shopv1.Shop, observed *observation) verdict {
+	if shop.Spec.Redis.External != nil {
+		return judgeExternal(observed, shopv1.ConditionRedisReady, builders.ComponentRedis, builders.RedisURLRef(shop))
+	}
+	return judgeData(shop, observed, shopv1.ConditionRedisReady, "Redis", builders.RedisName(shop))
+}
+
+// judgeExternal knows where the server's URL is. Whether it answers shows in
+// the pods that use it.
+func judgeExternal(observed *observation, condition string, component builders.Component, url shopv1.SecretKeyRef) verdict {
+	if missing := missingOf(observed, component); len(missing) > 0 {
+		return verdict{condition, stalled, shopv1.ReasonSecretMissing, strings.Join(missing, " ")}
+	}
+	return verdict{condition, ready, shopv1.ReasonAvailable, fmt.Sprintf("It is external; its URL is in key %q of Secret %s.", url.Key, url.Name)}
 }
 
 func judgeData(shop *shopv1.Shop, observed *observation, condition, what, name string) verdict {
