@@ -60,8 +60,8 @@ func (c Credentials) Complete(shop *shopv1.Shop, random io.Reader) (Credentials,
 		needed bool
 		makeUp func(io.Reader) (string, error)
 	}{
-		{&complete.DatabasePassword, c.DatabasePassword, shop.Spec.Database.Managed != nil, newPassword},
-		{&complete.RedisPassword, c.RedisPassword, shop.Spec.Redis.Managed != nil, newPassword},
+		{&complete.DatabasePassword, c.DatabasePassword, shop.Spec.Database.External == nil, newPassword},
+		{&complete.RedisPassword, c.RedisPassword, shop.Spec.Redis.External == nil, newPassword},
 		{&complete.SigningKeys, c.SigningKeys, shop.Spec.Auth.SigningKeySecretRef == nil, newSigningKeys},
 		{&complete.AdminPassword, c.AdminPassword, shop.Spec.Admin.PasswordSecretRef == nil, newPassword},
 	} {

@@ -101,7 +101,7 @@ func otherJobs(all children, name string) []*batchv1.Job {
 // PostgreSQL undoes the step of a migration that is cut off all the same.
 func idle(jobs []*batchv1.Job) []key {
 	return selectJobs(jobs, func(job *batchv1.Job) bool {
-		return !isFinished(job) && (job.Status.Ready == nil || *job.Status.Ready == 0)
+		return !isFinished(job) && !isEnding(job) && (job.Status.Ready == nil || *job.Status.Ready == 0)
 	})
 }
 
@@ -119,6 +119,12 @@ func selectJobs(jobs []*batchv1.Job, is func(*batchv1.Job) bool) []key {
 
 func isFinished(job *batchv1.Job) bool {
 	return hasCondition(job, batchv1.JobComplete) || hasCondition(job, batchv1.JobFailed)
+}
+
+// isEnding reports whether a Job is about to be finished, and only waits for its
+// pods to be gone.
+func isEnding(job *batchv1.Job) bool {
+	return hasCondition(job, batchv1.JobSuccessCriteriaMet) || hasCondition(job, batchv1.JobFailureTarget)
 }
 
 func hasCondition(job *batchv1.Job, kind batchv1.JobConditionType) bool {
