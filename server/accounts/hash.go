@@ -9,7 +9,10 @@ import (
 	"fmt"
 	"runtime"
 	"strings"
+	"sync/atomic"
+	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/crypto/argon2"
 )
 
@@ -34,6 +37,9 @@ type hasher struct {
 	slots  chan struct{}                                                                           // one element for each hash under way
 	decoy  string                                                                                  // a hash like a user's, of no password
 	derive func(password, salt []byte, passes, memory uint32, threads uint8, length uint32) []byte // argon2.IDKey
+
+	waiting atomic.Int64
+	waits   prometheus.Histogram
 }
 
 // newHasher makes a hasher that uses half of the processors at most.
@@ -43,6 +49,7 @@ func newHasher(cost cost) *hasher {
 		slots:  make(chan struct{}, max(1, runtime.GOMAXPROCS(0)/2)),
 		decoy:  encodeHash(cost, randomBytes(saltLength), randomBytes(hashLength)),
 		derive: argon2.IDKey,
+		waits:  newHashWaits(),
 	}
 }
 
@@ -77,6 +84,12 @@ func (h *hasher) matches(ctx context.Context, encoded, password string, last fun
 
 // enter waits for a free slot until the context ends. Whoever entered leaves.
 func (h *hasher) enter(ctx context.Context) (leave func(), err error) {
+	started := time.Now()
+	h.waiting.Add(1)
+	defer func() {
+		h.waiting.Add(-1)
+		h.waits.Observe(time.Since(started).Seconds())
+	}()
 	select {
 	case h.slots <- struct{}{}:
 		return func() { <-h.slots }, nil

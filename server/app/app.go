@@ -53,7 +53,7 @@ type App struct {
 }
 
 // New prepares a server. Neither the database nor Redis needs to answer yet.
-func New(ctx context.Context, s settings.Settings, log *slog.Logger) (*App, error) {
+func New(ctx context.Context, version string, s settings.Settings, log *slog.Logger) (*App, error) {
 	issuer := tokens.New(tokens.Settings{Issuer: s.Issuer, AccessTTL: s.AccessTokenTTL, RefreshTTL: s.RefreshTokenTTL})
 	if s.SigningKeys != "" {
 		keys, err := tokens.ParseKeys(s.SigningKeys)
@@ -98,7 +98,8 @@ func New(ctx context.Context, s settings.Settings, log *slog.Logger) (*App, erro
 		Outbox: a.outbox, Authenticate: a.accounts.Authenticate, AllowedOrigins: s.AllowedOrigins, PublicURL: s.PublicURL, Log: log,
 	})
 	a.history = notifications.NewHistory(a.outbox)
-	a.metrics = newMetrics(a.hub.Open)
+	a.metrics = newMetrics(version)
+	a.metrics.add(a.health, db, redis, a.outbox, limiter, a.accounts, a.cart, a.orders, a.hub)
 	return a, nil
 }
 
@@ -121,24 +122,25 @@ func mailSender(s settings.Settings, log *slog.Logger) (mail.Sender, error) {
 
 // apiListener is the REST API.
 func (a *App) apiListener() *fiber.App {
-	listener := a.listener(httpapi.Options{Streamed: []string{importPath}})
+	listener := a.listener("api", httpapi.Options{Streamed: []string{importPath}})
 	mount(listener, a.apiRoutes(), a.guards)
 	return listener
 }
 
 // socketListener is the notifications.
 func (a *App) socketListener() *fiber.App {
-	listener := a.listener(httpapi.Options{Sockets: true})
+	listener := a.listener("notifications", httpapi.Options{Sockets: true})
 	mount(listener, a.socketRoutes(), unguarded)
 	return listener
 }
 
 // listener is one with what both have in common.
-func (a *App) listener(options httpapi.Options) *fiber.App {
-	options.Log, options.Observe = a.log, a.metrics.observe
+func (a *App) listener(name string, options httpapi.Options) *fiber.App {
+	options.Log, options.Metrics = a.log, a.metrics.requests
 	options.TrustedProxies, options.CORSOrigins = a.settings.TrustedProxies, a.settings.CORSOrigins
 	listener := httpapi.New(options)
 	a.health.mount(listener)
+	a.metrics.watch(name, listener)
 	return listener
 }
 

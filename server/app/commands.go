@@ -64,14 +64,14 @@ func Command(ctx context.Context, version string, args []string) error {
 	for _, unknown := range settings.Unknown(os.Environ()) {
 		log.Warn("unknown setting; the command help lists all there are", "name", unknown)
 	}
-	return dispatch(ctx, s, log, name)
+	return dispatch(ctx, version, s, log, name)
 }
 
-func dispatch(ctx context.Context, s settings.Settings, log *slog.Logger, name string) error {
+func dispatch(ctx context.Context, version string, s settings.Settings, log *slog.Logger, name string) error {
 	if name == "healthcheck" {
 		return healthcheck(ctx, s)
 	}
-	a, err := New(ctx, s, log)
+	a, err := New(ctx, version, s, log)
 	if err != nil {
 		return err
 	}

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/gofiber/fiber/v2"
+	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/shopkeeper-dev/shopkeeper/server/database"
 	"github.com/shopkeeper-dev/shopkeeper/server/httpapi"
@@ -42,6 +43,8 @@ type readiness struct {
 	Database string `json:"database"`
 	Schema   string `json:"schema"`
 	Redis    string `json:"redis"`
+
+	schema database.SchemaVersions
 }
 
 // ready says whether the server should get traffic: started, not draining, its database answers with a
@@ -59,6 +62,7 @@ func (h *health) ready(c *fiber.Ctx) error {
 func (h *health) report(ctx context.Context) readiness {
 	report := readiness{Status: "ready", Database: "ok", Schema: "ok", Redis: "ok"}
 	schema, err := h.db.Schema(ctx)
+	report.schema = schema
 	switch {
 	case err != nil:
 		report.Database, report.Schema, report.Status = "unreachable", "unknown", "waiting for the database"
@@ -89,4 +93,46 @@ func (h *health) mount(listener *fiber.App) {
 	listener.Get("/healthz", h.live)
 	listener.Get("/readyz", h.ready)
 	listener.Use(h.gate)
+}
+
+// Metrics tell what the probes tell. They are asked for at each scrape, all at once.
+func (h *health) Metrics() []prometheus.Collector { return []prometheus.Collector{healthMetrics{h}} }
+
+type healthMetrics struct{ *health }
+
+var (
+	readyMetric      = prometheus.NewDesc("shop_ready", "1 if the server should get traffic.", nil, nil)
+	dependencyMetric = prometheus.NewDesc("shop_dependency_up", "1 if what the server stands on answers it.", []string{"dependency"}, nil)
+	schemaMetric     = prometheus.NewDesc("shop_schema_version", "Version of the database's schema: the one applied, and the one that this server needs.", []string{"which"}, nil)
+)
+
+// Describe is that of a [prometheus.Collector].
+func (h healthMetrics) Describe(descriptions chan<- *prometheus.Desc) {
+	descriptions <- readyMetric
+	descriptions <- dependencyMetric
+	descriptions <- schemaMetric
+}
+
+// Collect is that of a [prometheus.Collector].
+func (h healthMetrics) Collect(metrics chan<- prometheus.Metric) {
+	ctx, cancel := context.WithTimeout(context.Background(), probeTimeout)
+	defer cancel()
+	report := h.report(ctx)
+	gauge := func(desc *prometheus.Desc, value float64, labels ...string) {
+		metrics <- prometheus.MustNewConstMetric(desc, prometheus.GaugeValue, value, labels...)
+	}
+	gauge(readyMetric, oneIf(report.Status == "ready"))
+	gauge(dependencyMetric, oneIf(report.Database == "ok"), "database")
+	gauge(dependencyMetric, oneIf(report.Redis == "ok"), "redis")
+	if report.Database == "ok" {
+		gauge(schemaMetric, float64(report.schema.Applied), "applied")
+		gauge(schemaMetric, float64(report.schema.Needed), "needed")
+	}
+}
+
+func oneIf(condition bool) float64 {
+	if condition {
+		return 1
+	}
+	return 0
 }

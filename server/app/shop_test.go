@@ -61,7 +61,7 @@ func prepare(t *testing.T, changed ...string) *shop {
 		t.Fatal(err)
 	}
 	log := slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelError}))
-	app, err := New(t.Context(), s, log)
+	app, err := New(t.Context(), "test", s, log)
 	if err != nil {
 		t.Fatal(err)
 	}

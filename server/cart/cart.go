@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"slices"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"gorm.io/gorm"
 
 	"github.com/shopkeeper-dev/shopkeeper/server/catalog"
@@ -19,10 +20,16 @@ import (
 type Cart struct {
 	db      *database.DB
 	catalog *catalog.Catalog
+	short   prometheus.Counter // of what was refused
 }
 
 // New makes the carts kept in db of products in the catalogue.
-func New(db *database.DB, products *catalog.Catalog) *Cart { return &Cart{db: db, catalog: products} }
+func New(db *database.DB, products *catalog.Catalog) *Cart {
+	return &Cart{db: db, catalog: products, short: catalog.NewRefusals("cart")}
+}
+
+// Metrics are those of carts.
+func (s *Cart) Metrics() []prometheus.Collector { return []prometheus.Collector{s.short} }
 
 // CheckOut empties a user's cart in the caller's transaction and returns what was in it in ascending order of
 // product id, the order in which stock is taken. The cart stays locked until the transaction ends, so that a
@@ -59,7 +66,7 @@ func (s *Cart) add(ctx context.Context, userID, productID, quantity int64) (item
 		return item{}, err
 	}
 	if !ok {
-		return item{}, httpapi.BadRequest("Insufficient stock")
+		return item{}, s.insufficient()
 	}
 	grown.Product = product
 	return grown.priced(), nil
@@ -84,7 +91,12 @@ func (s *Cart) change(ctx context.Context, userID, itemID, quantity int64) (item
 	}
 	found, err := readItem(tx, userID, itemID)
 	if err == nil && !enough {
-		return item{}, httpapi.BadRequest("Insufficient stock")
+		return item{}, s.insufficient()
 	}
 	return found, err
+}
+
+func (s *Cart) insufficient() error {
+	s.short.Inc()
+	return httpapi.BadRequest("Insufficient stock")
 }

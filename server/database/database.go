@@ -17,6 +17,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/jackc/pgx/v5/stdlib"
 	"github.com/libtnb/sqlite"
+	"github.com/prometheus/client_golang/prometheus"
 	"gorm.io/driver/postgres"
 	"gorm.io/gorm"
 	"gorm.io/gorm/logger"
@@ -35,8 +36,10 @@ const (
 type DB struct {
 	*gorm.DB
 	pool     *sql.DB
+	postgres *pgxpool.Pool // what pool takes its connections from; nil with SQLite
 	close    func() error
 	embedded bool
+	retries  prometheus.Counter
 }
 
 // Open prepares the store named by a URL, `postgres://…` or `sqlite:FILE`. PostgreSQL is not contacted
@@ -76,7 +79,7 @@ func openPostgres(ctx context.Context, rawURL string) (*DB, error) {
 		pool.Close()
 		return err
 	}
-	return &DB{DB: db, pool: sqlDB, close: closeBoth}, nil
+	return &DB{DB: db, pool: sqlDB, postgres: pool, close: closeBoth, retries: newRetries()}, nil
 }
 
 func openSQLite(ctx context.Context, file string) (*DB, error) {
@@ -103,7 +106,7 @@ func openSQLite(ctx context.Context, file string) (*DB, error) {
 	if err := pool.PingContext(ctx); err != nil {
 		return nil, fmt.Errorf("open the SQLite file %s: %w", file, err)
 	}
-	return &DB{DB: db, pool: pool, close: pool.Close, embedded: true}, nil
+	return &DB{DB: db, pool: pool, close: pool.Close, embedded: true, retries: newRetries()}, nil
 }
 
 func gormConfig() *gorm.Config {
@@ -120,9 +123,6 @@ func Now() time.Time { return time.Now().UTC().Truncate(time.Microsecond) }
 
 // Embedded reports whether the store is an SQLite file of this process alone.
 func (db *DB) Embedded() bool { return db.embedded }
-
-// Stats tells how the connection pool is used.
-func (db *DB) Stats() sql.DBStats { return db.pool.Stats() }
 
 // Ping asks the store for an answer.
 func (db *DB) Ping(ctx context.Context) error {

@@ -34,6 +34,7 @@ func (db *DB) InTx(ctx context.Context, fn func(tx *gorm.DB) error) error {
 		if err == nil || attempt == transactionAttempts || !isRetryable(err) {
 			return err
 		}
+		db.retries.Inc()
 		pause := time.Duration(rand.Int64N(int64(attempt) * int64(10*time.Millisecond))) //nolint:gosec // jitter need not be unguessable
 		select {
 		case <-ctx.Done():

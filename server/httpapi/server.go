@@ -39,9 +39,7 @@ type Options struct {
 	CORSOrigins    []string // web origins whose scripts may use the API; "*" for all
 	Sockets        bool     // the listener is for WebSockets
 	Streamed       []string // paths whose handlers read bodies of any length themselves, by [ReadStream]
-
-	// Observe is told of each answered request; route is its pattern, "" if none matched.
-	Observe func(method, route string, status int, took time.Duration)
+	Metrics        *Metrics // may be nil
 }
 
 // New makes a Fiber application that answers in the API's dialect.
@@ -109,7 +107,7 @@ func RequestID(c *fiber.Ctx) string {
 	return id
 }
 
-// observe logs each request once it is answered. The query stays out of the log: it may hold a token.
+// observe times and logs each request once it is answered. The query stays out of the log: it may hold a token.
 func observe(options Options) fiber.Handler {
 	return func(c *fiber.Ctx) error {
 		started := time.Now()
@@ -118,12 +116,14 @@ func observe(options Options) fiber.Handler {
 				return err
 			}
 		}
-		took, status, route := time.Since(started), c.Response().StatusCode(), c.Route().Path
-		if options.Observe != nil {
-			options.Observe(c.Method(), route, status, took)
+		took, status := time.Since(started), c.Response().StatusCode()
+		if options.Metrics != nil {
+			options.Metrics.observe(c.Route(), status, took)
 		}
-		options.Log.DebugContext(c.UserContext(), "request", "request_id", RequestID(c), "method", c.Method(),
-			"path", c.Path(), "status", status, "user_id", CallerOf(c).UserID, "duration", took.String())
+		if options.Log.Enabled(c.UserContext(), slog.LevelDebug) {
+			options.Log.DebugContext(c.UserContext(), "request", "request_id", RequestID(c), "method", c.Method(),
+				"path", c.Path(), "status", status, "user_id", CallerOf(c).UserID, "duration", took.String())
+		}
 		return nil
 	}
 }

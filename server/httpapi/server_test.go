@@ -169,18 +169,6 @@ func TestLog(t *testing.T) {
 	}
 }
 
-func TestObserve(t *testing.T) {
-	var seen []string
-	options := httpapi.Options{Observe: func(method, route string, status int, _ time.Duration) {
-		seen = append(seen, fmt.Sprint(method, " ", route, " ", status))
-	}}
-	request(t, options, func(c *fiber.Ctx) error { return c.SendStatus(http.StatusNoContent) }, httpGet("/things/7/"))
-	request(t, options, fails(httpapi.Forbidden()), httpGet("/things/"))
-	if got := strings.Join(seen, ", "); got != "GET /things/:id/ 204, GET /things/ 403" {
-		t.Errorf("observed %s", got)
-	}
-}
-
 // Links are on the host that the client used. A proxy is believed about it, others are not.
 func TestLinksBehindAProxy(t *testing.T) {
 	r := httpGet("/things/?page_size=1")

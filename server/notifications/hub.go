@@ -40,13 +40,14 @@ type Hub struct {
 	sockets  registry
 	lagging  *userSet // those with a socket that needs events from the database
 	draining atomic.Bool
+	metrics  *metrics
 }
 
 // New makes a hub. It answers handshakes at once; nothing is delivered until [Hub.Run].
 func New(options Options) *Hub {
 	h := &Hub{
 		outbox: options.Outbox, authenticate: options.Authenticate, log: options.Log,
-		pace: usualPace, lagging: newUserSet(),
+		pace: usualPace, lagging: newUserSet(), metrics: newMetrics(),
 	}
 	for _, origin := range append([]string{options.PublicURL}, options.AllowedOrigins...) {
 		h.origins = append(h.origins, originOf(origin))
@@ -77,11 +78,13 @@ func (h *Hub) Run(ctx context.Context) error {
 // deliver hands a published event to the sockets of its user.
 func (h *Hub) deliver(event outbox.Event) {
 	lags, l := false, letter{Event: event, after: event.EventID - 1}
-	for _, s := range h.sockets.of(event.UserID) {
+	sockets := h.sockets.of(event.UserID)
+	for _, s := range sockets {
 		if s.deliver(&l) {
 			lags = true
 		}
 	}
+	h.metrics.brought(event.CreatedAt, len(sockets))
 	if lags {
 		h.lagging.add(event.UserID)
 	}
@@ -132,7 +135,9 @@ func (h *Hub) serve(wrapper *websocket.Conn) {
 	s := newSocket(wrapper.Conn, admitted, h.pace, h.lagging.add) // the wrapper itself is reused afterwards
 	surplus := h.sockets.add(s)
 	defer s.end()
+	h.metrics.opened.Inc()
 	defer h.sockets.remove(s)
+	defer func() { h.metrics.closed.WithLabelValues(s.reason()).Inc() }()
 	if surplus != nil {
 		surplus.close(websocket.ClosePolicyViolation, tooMany)
 	}

@@ -106,6 +106,12 @@ func (u *userSet) add(userIDs ...int64) {
 	u.signal()
 }
 
+func (u *userSet) size() int {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	return len(u.users)
+}
+
 func (u *userSet) signal() {
 	select {
 	case u.more <- struct{}{}:

@@ -22,12 +22,13 @@ type Orders struct {
 	catalog   *catalog.Catalog
 	cart      *cart.Cart
 	publisher outbox.Publisher
+	metrics   metrics
 }
 
 // New makes the orders kept in db. They take their stock from the catalogue, their items from carts, and tell
 // customers through the publisher.
 func New(db *database.DB, products *catalog.Catalog, carts *cart.Cart, publisher outbox.Publisher) *Orders {
-	return &Orders{db: db, catalog: products, cart: carts, publisher: publisher}
+	return &Orders{db: db, catalog: products, cart: carts, publisher: publisher, metrics: newMetrics()}
 }
 
 // create makes an order of what is in its user's cart and returns the answer to its request. All of it happens
@@ -57,6 +58,7 @@ func (s *Orders) create(ctx context.Context, wanted order, key idempotencyKey) (
 		return err
 	})
 	if err == nil && !replayed {
+		s.metrics.placed.Inc()
 		s.catalog.Announce(moves)
 		s.publisher.Publish(ctx, event)
 	}
@@ -105,6 +107,7 @@ func (s *Orders) sell(tx *gorm.DB, moves *catalog.Moves, userID int64) ([]orderI
 			return nil, err
 		}
 		if onSale { // a product that is not has left the cart already, for its owner too
+			s.metrics.short.Inc()
 			return nil, httpapi.BadRequest("Insufficient stock for " + short.Name)
 		}
 	}

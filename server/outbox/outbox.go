@@ -32,11 +32,13 @@ type Outbox struct {
 	fresh chan Event
 	heard atomic.Bool // whether [Outbox.Listen] hears what is published
 	stuck bool        // whether the last attempt to publish failed; only publishAll knows
+
+	metrics *metrics
 }
 
 // New makes the outbox of this process.
 func New(db *database.DB, redis *pubsub.Client, log *slog.Logger) *Outbox {
-	return &Outbox{db: db, redis: redis, log: log, fresh: make(chan Event, freshLimit)}
+	return &Outbox{db: db, redis: redis, log: log, fresh: make(chan Event, freshLimit), metrics: newMetrics()}
 }
 
 // Publish hands committed events to [Outbox.Run] and returns at once, whatever state Redis is in.
@@ -108,6 +110,7 @@ func (o *Outbox) publishFresh(ctx context.Context, first Event) {
 	}
 	err := o.send(ctx, events)
 	if err == nil {
+		o.metrics.own.Add(float64(len(events)))
 		err = o.mark(ctx, events)
 	}
 	o.note(ctx, err)
@@ -123,13 +126,16 @@ func (o *Outbox) mark(ctx context.Context, events []Event) error {
 func (o *Outbox) relay(ctx context.Context) (full bool, err error) {
 	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
 	defer cancel()
-	if o.stuck { // find out before rows are locked
-		if err := o.redis.Ping(ctx); err != nil {
-			return false, err
-		}
-	}
 	before := database.Now().Add(-overdue)
-	if left, err := anyUnpublished(o.db.WithContext(ctx), before); err != nil || !left {
+	oldest, err := oldestUnpublished(o.db.WithContext(ctx), before)
+	if err != nil {
+		return false, err
+	}
+	o.metrics.sees(oldest)
+	if o.stuck { // find out before rows are locked
+		err = o.redis.Ping(ctx)
+	}
+	if err != nil || oldest.IsZero() {
 		return false, err
 	}
 	err = o.db.InTx(ctx, func(tx *gorm.DB) error {
@@ -142,6 +148,7 @@ func (o *Outbox) relay(ctx context.Context) (full bool, err error) {
 		if err := o.send(ctx, events); err != nil {
 			return err
 		}
+		o.metrics.relayed.Add(float64(len(events)))
 		o.log.InfoContext(ctx, "published notifications that were left behind", "events", len(events))
 		return markPublished(tx, events)
 	})
@@ -162,6 +169,9 @@ func (o *Outbox) send(ctx context.Context, events []Event) error {
 
 // note logs when publishing starts to fail and when it works again, and nothing in between.
 func (o *Outbox) note(ctx context.Context, err error) {
+	if err != nil {
+		o.metrics.failures.Inc()
+	}
 	switch {
 	case ctx.Err() != nil:
 		return // whatever failed, failed because the server stops

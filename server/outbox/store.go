@@ -47,15 +47,16 @@ func (o *Outbox) After(ctx context.Context, limit int, marks ...Mark) ([]Event, 
 	return events, nil
 }
 
-// anyUnpublished asks first, without a transaction, since the answer is nearly always no.
-func anyUnpublished(db *gorm.DB, before time.Time) (bool, error) {
-	var left bool
-	err := db.Raw(`SELECT EXISTS (
-		SELECT 1 FROM notification_events WHERE published_at IS NULL AND created_at < ?)`, before).Scan(&left).Error
+// oldestUnpublished asks first, without a transaction, since the answer is nearly always that there is none:
+// the zero time.
+func oldestUnpublished(db *gorm.DB, before time.Time) (time.Time, error) {
+	oldest, _, err := database.SelectOne(db.Raw(`SELECT created_at FROM notification_events
+		WHERE published_at IS NULL AND created_at < ? ORDER BY created_at LIMIT 1`, before),
+		func(at *time.Time) []any { return []any{at} })
 	if err != nil {
-		return false, fmt.Errorf("look for unpublished events: %w", err)
+		return time.Time{}, fmt.Errorf("look for unpublished events: %w", err)
 	}
-	return left, nil
+	return oldest, nil
 }
 
 // lockUnpublished reads the oldest events that nobody published and no other relay is at.

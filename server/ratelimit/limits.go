@@ -26,6 +26,12 @@ type Limits struct {
 	User      Limit // whatever one user asks
 }
 
+func (l *Limits) named() map[string]*Limit {
+	return map[string]*Limit{
+		"login": &l.Login, "register": &l.Register, "reset": &l.Reset, "anonymous": &l.Anonymous, "user": &l.User,
+	}
+}
+
 // Off is the text for no limit at all.
 const Off = "off"
 
@@ -38,10 +44,7 @@ func Parse(text string) (Limits, error) {
 	if strings.TrimSpace(text) == Off {
 		return limits, nil
 	}
-	named := map[string]*Limit{
-		"login": &limits.Login, "register": &limits.Register, "reset": &limits.Reset,
-		"anonymous": &limits.Anonymous, "user": &limits.User,
-	}
+	named := limits.named()
 	for term := range strings.SplitSeq(text, ",") {
 		name, rate, _ := strings.Cut(strings.TrimSpace(term), "=")
 		target, known := named[name]

@@ -14,6 +14,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"github.com/shopkeeper-dev/shopkeeper/server/pubsub"
 )
 
@@ -53,6 +55,7 @@ type Limiter struct {
 	redis    *pubsub.Client
 	log      *slog.Logger
 	deadline time.Duration
+	refusals *prometheus.CounterVec
 
 	mutex   sync.Mutex
 	clients map[string]*client
@@ -66,7 +69,7 @@ type Limiter struct {
 
 // New makes a limiter that counts in redis.
 func New(redis *pubsub.Client, log *slog.Logger) *Limiter {
-	return &Limiter{redis: redis, log: log, deadline: deadline, clients: map[string]*client{}}
+	return &Limiter{redis: redis, log: log, deadline: deadline, refusals: newRefusals(), clients: map[string]*client{}}
 }
 
 // client is what a pod knows of one client and limit.
@@ -94,6 +97,7 @@ func (l *Limiter) Take(ctx context.Context, limit Limit, key string) Decision {
 	decision := Decision{Known: true, Reset: max(one.earned.Sub(now), 0)}
 	if one.held == 0 {
 		decision.Wait = max(one.wait(limit, now), time.Millisecond)
+		l.refusals.WithLabelValues(limit.Name).Inc()
 		return decision
 	}
 	one.held--
