@@ -2,6 +2,8 @@ package v1alpha1_test
 
 import (
 	"fmt"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -188,6 +190,46 @@ func TestAccepted(t *testing.T) {
 			shop.SetNamespace(kubetest.Namespace(t, c))
 			if err := c.Create(kubetest.Context(t), shop); err != nil {
 				t.Error(err)
+			}
+		})
+	}
+}
+
+// TestSamples: each Shop of config/samples is one that the API server takes as
+// it stands.
+func TestSamples(t *testing.T) {
+	files, err := filepath.Glob("../../config/samples/*.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	listed, err := os.ReadFile("../../config/samples/kustomization.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, file := range files {
+		name := filepath.Base(file)
+		if name == "kustomization.yaml" {
+			continue
+		}
+		t.Run(name, func(t *testing.T) {
+			if !strings.Contains(string(listed), "- "+name+"\n") {
+				t.Error("kustomization.yaml does not list it")
+			}
+			document, err := os.ReadFile(file) //nolint:gosec // of this repository
+			if err != nil {
+				t.Fatal(err)
+			}
+			c := newClient(t)
+			namespace := kubetest.Namespace(t, c)
+			for part := range strings.SplitSeq(string(document), "\n---\n") {
+				object := &unstructured.Unstructured{}
+				if err := yaml.Unmarshal([]byte(part), &object.Object); err != nil {
+					t.Fatal(err)
+				}
+				object.SetNamespace(namespace)
+				if err := c.Create(kubetest.Context(t), object); err != nil {
+					t.Error(err)
+				}
 			}
 		})
 	}

@@ -92,6 +92,16 @@ func (a *Applier) Object(ctx context.Context, wanted Configuration, known client
 	return a.send(ctx, wanted, document, sum, client.ForceOwnership)
 }
 
+// Share makes another field owner own what the configuration says, beside
+// whoever does already. It says nothing new: where the object has another value,
+// that is a conflict.
+func (a *Applier) Share(ctx context.Context, known Configuration, with string) error {
+	if err := a.Client.Apply(ctx, known, client.FieldOwner(with)); err != nil {
+		return fmt.Errorf("hand over %s %s: %w", *known.GetKind(), *known.GetName(), err)
+	}
+	return nil
+}
+
 // Delete deletes this very object as it was last seen, and what it owns before
 // it. One that is gone is fine; one that has changed since is a conflict, to be
 // looked at again.

@@ -27,37 +27,44 @@ const (
 
 // role is what tells the two Deployments of the server apart.
 type role struct {
-	name      string
-	component Component
-	pods      shopv1.Pods
-	port      int32
-	drain     int64 // seconds, over which sockets are closed
-	settings  []setting
-	secrets   []secretFile
+	name        string
+	component   Component
+	pods        shopv1.Pods
+	running     *appsv1.Deployment // the Deployment as it is; nil when there is none
+	autoscaling *shopv1.Autoscaling
+	port        int32
+	drain       int64 // seconds, over which sockets are closed
+	settings    []setting
+	secrets     []secretFile
 }
 
-// APIDeployment runs the REST API.
-func APIDeployment(shop *shopv1.Shop, release Release, credentials Credentials) *appsv1ac.DeploymentApplyConfiguration {
+// APIDeployment runs the REST API. running is the Deployment as it is, nil when
+// there is none.
+func APIDeployment(shop *shopv1.Shop, release Release, credentials Credentials, running *appsv1.Deployment) *appsv1ac.DeploymentApplyConfiguration {
 	return deployment(shop, release, credentials, role{
-		name:      APIName(shop),
-		component: ComponentAPI,
-		pods:      shop.Spec.API.Pods,
-		port:      apiPort,
-		settings:  apiSettings(shop),
-		secrets:   append(serverSecrets(shop), secretFile{AdminPasswordRef(shop), adminPasswordFile}),
+		name:        APIName(shop),
+		component:   ComponentAPI,
+		pods:        shop.Spec.API.Pods,
+		running:     running,
+		autoscaling: APIAutoscaling(shop),
+		port:        apiPort,
+		settings:    apiSettings(shop),
+		secrets:     append(serverSecrets(shop), secretFile{AdminPasswordRef(shop), adminPasswordFile}),
 	})
 }
 
 // NotificationsDeployment runs the WebSocket listener.
-func NotificationsDeployment(shop *shopv1.Shop, release Release, credentials Credentials) *appsv1ac.DeploymentApplyConfiguration {
+func NotificationsDeployment(shop *shopv1.Shop, release Release, credentials Credentials, running *appsv1.Deployment) *appsv1ac.DeploymentApplyConfiguration {
 	return deployment(shop, release, credentials, role{
-		name:      NotificationsName(shop),
-		component: ComponentNotifications,
-		pods:      shop.Spec.Notifications.Pods,
-		port:      notificationsPort,
-		drain:     drainSeconds(shop),
-		settings:  notificationsSettings(shop),
-		secrets:   serverSecrets(shop),
+		name:        NotificationsName(shop),
+		component:   ComponentNotifications,
+		pods:        shop.Spec.Notifications.Pods,
+		running:     running,
+		autoscaling: NotificationsAutoscaling(shop),
+		port:        notificationsPort,
+		drain:       drainSeconds(shop),
+		settings:    notificationsSettings(shop),
+		secrets:     serverSecrets(shop),
 	})
 }
 
@@ -78,11 +85,14 @@ func deployment(shop *shopv1.Shop, release Release, credentials Credentials, rol
 			WithLabels(merged(role.pods.PodLabels, ChildLabels(shop, role.component), version)).
 			WithAnnotations(merged(role.pods.PodAnnotations, map[string]string{AnnotationSecretsHash: credentials.hash()})).
 			WithSpec(serverPod(shop, release, role)))
-	spec.Replicas = role.pods.Replicas
-	return appsv1ac.Deployment(role.name, shop.Namespace).
+	object := appsv1ac.Deployment(role.name, shop.Namespace).
 		WithLabels(merged(ChildLabels(shop, role.component), version)).
 		WithOwnerReferences(owner(shop)).
 		WithSpec(spec)
+	if spec.Replicas = role.replicas(shop); spec.Replicas == nil {
+		object.WithAnnotations(map[string]string{AnnotationAutoscaled: "true"})
+	}
+	return object
 }
 
 func serverPod(shop *shopv1.Shop, release Release, role role) *corev1ac.PodSpecApplyConfiguration {
@@ -100,7 +110,7 @@ func serverPod(shop *shopv1.Shop, release Release, role role) *corev1ac.PodSpecA
 
 	pod := restrictedPod(shop, serverUser).
 		WithTerminationGracePeriodSeconds(preStopSeconds + role.drain + finishSeconds).
-		WithTopologySpreadConstraints(overHosts(shop, role.component))
+		WithTopologySpreadConstraints(spread(shop, role.component, role.pods.TopologySpread)...)
 	placement(pod, role.pods)
 	mountSecrets(pod, container, secretsFolder, role.secrets...)
 	mountScratch(pod, container, temporaryVolume, "/tmp", corev1.StorageMediumDefault, "256Mi")
@@ -117,6 +127,9 @@ func placement(pod *corev1ac.PodSpecApplyConfiguration, pods shopv1.Pods) {
 	}
 	if pods.Affinity != nil {
 		pod.WithAffinity(convert[corev1ac.AffinityApplyConfiguration](pods.Affinity))
+	}
+	if pods.PriorityClass != "" {
+		pod.WithPriorityClassName(pods.PriorityClass)
 	}
 }
 

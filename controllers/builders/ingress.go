@@ -20,6 +20,9 @@ func IngressObject(shop *shopv1.Shop) *networkingv1ac.IngressApplyConfiguration 
 	if wanted.TLS != nil {
 		tls := networkingv1ac.IngressTLS()
 		tls.SecretName = wanted.TLS.SecretName
+		if wanted.TLS.IssuerRef != nil {
+			tls.WithSecretName(CertificateName(shop))
+		}
 		for _, host := range []shopv1.HostName{wanted.Host, wanted.NotificationsHost} {
 			if host != "" {
 				tls.WithHosts(string(host))

@@ -66,6 +66,22 @@ func AdminName(shop *shopv1.Shop) string { return shop.Name + "-admin" }
 // IngressName is the name of the Ingress.
 func IngressName(shop *shopv1.Shop) string { return shop.Name }
 
+// CertificateName is the name of the Certificate, and of the Secret that
+// cert-manager keeps it in.
+func CertificateName(shop *shopv1.Shop) string { return shop.Name + "-tls" }
+
+// ServerPolicyName is the name of the NetworkPolicy of the server's pods.
+func ServerPolicyName(shop *shopv1.Shop) string { return shop.Name + "-server" }
+
+// DataPolicyName is the name of the NetworkPolicy of PostgreSQL and Redis.
+func DataPolicyName(shop *shopv1.Shop) string { return shop.Name + "-data" }
+
+// PodMonitorName is the name of the PodMonitor.
+func PodMonitorName(shop *shopv1.Shop) string { return shop.Name }
+
+// DashboardName is the name of the ConfigMap with the dashboard.
+func DashboardName(shop *shopv1.Shop) string { return shop.Name + "-dashboard" }
+
 // DataClaimName is the name that a StatefulSet gives to the claim of its pod.
 func DataClaimName(statefulSet string) string { return dataVolume + "-" + statefulSet + "-0" }
 

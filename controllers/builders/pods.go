@@ -107,14 +107,28 @@ func execProbe(command ...string) *corev1ac.ProbeApplyConfiguration {
 		WithTimeoutSeconds(5)
 }
 
-// overHosts spreads the pods of a component over the nodes where it can.
-func overHosts(shop *shopv1.Shop, component Component) *corev1ac.TopologySpreadConstraintApplyConfiguration {
-	return corev1ac.TopologySpreadConstraint().
-		WithMaxSkew(1).
-		WithTopologyKey(corev1.LabelHostname).
-		WithWhenUnsatisfiable(corev1.ScheduleAnyway).
-		WithLabelSelector(metav1ac.LabelSelector().WithMatchLabels(selectorLabels(shop, component))).
-		WithMatchLabelKeys("pod-template-hash")
+// defaultSpread is over zones and over nodes where there is room.
+var defaultSpread = []shopv1.TopologySpread{
+	{TopologyKey: corev1.LabelTopologyZone, MaxSkew: 1, WhenUnsatisfiable: corev1.ScheduleAnyway},
+	{TopologyKey: corev1.LabelHostname, MaxSkew: 1, WhenUnsatisfiable: corev1.ScheduleAnyway},
+}
+
+// spread keeps the pods of a component apart. Those of an older template, which
+// are about to go, do not count.
+func spread(shop *shopv1.Shop, component Component, wanted []shopv1.TopologySpread) []*corev1ac.TopologySpreadConstraintApplyConfiguration {
+	if len(wanted) == 0 {
+		wanted = defaultSpread
+	}
+	var constraints []*corev1ac.TopologySpreadConstraintApplyConfiguration
+	for _, over := range wanted {
+		constraints = append(constraints, corev1ac.TopologySpreadConstraint().
+			WithMaxSkew(over.MaxSkew).
+			WithTopologyKey(over.TopologyKey).
+			WithWhenUnsatisfiable(over.WhenUnsatisfiable).
+			WithLabelSelector(metav1ac.LabelSelector().WithMatchLabels(selectorLabels(shop, component))).
+			WithMatchLabelKeys("pod-template-hash"))
+	}
+	return constraints
 }
 
 // convert turns a value of the API's types into its apply configuration, which

@@ -71,6 +71,10 @@ func statefulSet(shop *shopv1.Shop, set dataSet) *appsv1ac.StatefulSetApplyConfi
 		WithAccessModes(corev1.ReadWriteOnce).
 		WithResources(corev1ac.VolumeResourceRequirements().WithRequests(corev1.ResourceList{corev1.ResourceStorage: set.volume.Size}))
 	claim.StorageClassName = set.volume.ClassName
+	replicas := int32(1)
+	if shop.Spec.Hibernated {
+		replicas = 0
+	}
 
 	template := corev1ac.PodTemplateSpec().WithLabels(ChildLabels(shop, set.component)).WithSpec(set.pod)
 	if set.hash != "" {
@@ -81,7 +85,7 @@ func statefulSet(shop *shopv1.Shop, set dataSet) *appsv1ac.StatefulSetApplyConfi
 		WithLabels(ChildLabels(shop, set.component)).
 		WithOwnerReferences(owner(shop)).
 		WithSpec(appsv1ac.StatefulSetSpec().
-			WithReplicas(1).
+			WithReplicas(replicas).
 			WithServiceName(set.name).
 			// Else a pod that cannot start, of a bad image say, is in the way of the
 			// one that mends it until someone deletes it by hand.

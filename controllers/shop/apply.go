@@ -30,6 +30,11 @@ type failures []failure
 func (r *Reconciler) apply(ctx context.Context, shop *shopv1.Shop, plan *plan, observed *observation) failures {
 	applier := &apply.Applier{Client: r.Client, Live: r.Live, Label: builders.LabelManagedBy, Value: builders.ManagedBy}
 	var failed failures
+	for _, replicas := range plan.handOver {
+		if err := applier.Share(ctx, replicas, replicasOwner); err != nil {
+			return failures{{keyOf(replicas), err}} // or the Deployment would go down to one pod
+		}
+	}
 	for _, wanted := range plan.wanted {
 		key := keyOf(wanted)
 		object, err := applier.Object(ctx, wanted, observed.children[key])

@@ -5,22 +5,25 @@ import (
 	"fmt"
 
 	appsv1 "k8s.io/api/apps/v1"
+	autoscalingv2 "k8s.io/api/autoscaling/v2"
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
+	policyv1 "k8s.io/api/policy/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
 
 	shopv1 "github.com/shopkeeper-dev/shopkeeper/api/v1alpha1"
 	"github.com/shopkeeper-dev/shopkeeper/controllers/apply"
 	"github.com/shopkeeper-dev/shopkeeper/controllers/builders"
+	"github.com/shopkeeper-dev/shopkeeper/controllers/kinds"
 )
 
 // observation is what is known of the cluster.
 type observation struct {
 	children      children
 	migrationPods []corev1.Pod
-	gatewayAPI    bool                     // the cluster has HTTPRoutes
+	kinds         map[string]bool          // of the optional ones, those that the cluster has
 	missing       []builders.ForeignSecret // that are not there, or lack the key
 }
 
@@ -40,12 +43,10 @@ func keyOf(wanted apply.Configuration) key { return key{*wanted.GetKind(), *want
 
 // observe reads what there is of a shop.
 func (r *Reconciler) observe(ctx context.Context, shop *shopv1.Shop) (*observation, error) {
-	if wantsGateway(shop) {
-		if err := r.routes.start(); err != nil {
-			return nil, err
-		}
+	if err := r.optional.start(wantedKinds(shop)...); err != nil {
+		return nil, err
 	}
-	observed := &observation{children: children{}, gatewayAPI: r.routes.available()}
+	observed := &observation{children: children{}, kinds: r.optional.available()}
 	if err := r.observeNamed(ctx, shop, observed); err != nil {
 		return nil, err
 	}
@@ -74,13 +75,26 @@ func (r *Reconciler) observeNamed(ctx context.Context, shop *shopv1.Shop, observ
 		{"StatefulSet", redis}:               &appsv1.StatefulSet{},
 		{"PersistentVolumeClaim", builders.DataClaimName(database)}: &corev1.PersistentVolumeClaim{},
 		{"PersistentVolumeClaim", builders.DataClaimName(redis)}:    &corev1.PersistentVolumeClaim{},
-		{"Deployment", api}:                     &appsv1.Deployment{},
-		{"Deployment", notifications}:           &appsv1.Deployment{},
-		{"Ingress", builders.IngressName(shop)}: &networkingv1.Ingress{},
+		{"Deployment", api}:                                &appsv1.Deployment{},
+		{"Deployment", notifications}:                      &appsv1.Deployment{},
+		{"Ingress", builders.IngressName(shop)}:            &networkingv1.Ingress{},
+		{"PodDisruptionBudget", api}:                       &policyv1.PodDisruptionBudget{},
+		{"PodDisruptionBudget", notifications}:             &policyv1.PodDisruptionBudget{},
+		{"HorizontalPodAutoscaler", api}:                   &autoscalingv2.HorizontalPodAutoscaler{},
+		{"HorizontalPodAutoscaler", notifications}:         &autoscalingv2.HorizontalPodAutoscaler{},
+		{"NetworkPolicy", builders.ServerPolicyName(shop)}: &networkingv1.NetworkPolicy{},
+		{"NetworkPolicy", builders.DataPolicyName(shop)}:   &networkingv1.NetworkPolicy{},
+		{"ConfigMap", builders.DashboardName(shop)}:        &corev1.ConfigMap{},
 	}
-	if observed.gatewayAPI {
-		named[key{"HTTPRoute", api}] = &gatewayv1.HTTPRoute{}
-		named[key{"HTTPRoute", notifications}] = &gatewayv1.HTTPRoute{}
+	if observed.kinds[kindHTTPRoute] {
+		named[key{kindHTTPRoute, api}] = &gatewayv1.HTTPRoute{}
+		named[key{kindHTTPRoute, notifications}] = &gatewayv1.HTTPRoute{}
+	}
+	if observed.kinds[kindCertificate] {
+		named[key{kindCertificate, builders.CertificateName(shop)}] = &kinds.Certificate{}
+	}
+	if observed.kinds[kindPodMonitor] {
+		named[key{kindPodMonitor, builders.PodMonitorName(shop)}] = &kinds.PodMonitor{}
 	}
 	for key, object := range named {
 		err := r.Client.Get(ctx, client.ObjectKey{Namespace: shop.Namespace, Name: key.name}, object)
@@ -134,8 +148,4 @@ func (r *Reconciler) observeForeignSecrets(ctx context.Context, shop *shopv1.Sho
 		}
 	}
 	return nil
-}
-
-func wantsGateway(shop *shopv1.Shop) bool {
-	return shop.Spec.Ingress != nil && shop.Spec.Ingress.Gateway != nil
 }

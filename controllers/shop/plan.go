@@ -9,6 +9,7 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/utils/ptr"
 
 	shopv1 "github.com/shopkeeper-dev/shopkeeper/api/v1alpha1"
 	"github.com/shopkeeper-dev/shopkeeper/controllers/apply"
@@ -17,6 +18,7 @@ import (
 
 // plan is what is to be done in one turn.
 type plan struct {
+	handOver  []apply.Configuration // replicas that become an autoscaler's, before anything else
 	wanted    []apply.Configuration // to be there, in this order
 	unwanted  []key                 // to be deleted
 	migration migration
@@ -49,13 +51,15 @@ func makePlan(shop *shopv1.Shop, observed *observation, defaults builders.Defaul
 	if shop.Spec.Redis.Managed != nil {
 		p.wantRedis(shop, all, defaults, credentials)
 	}
+	p.wantNetworkPolicies(shop)
 	if p.release != (builders.Release{}) {
-		p.want(builders.APIDeployment(shop, p.release, credentials), builders.NotificationsDeployment(shop, p.release, credentials))
+		p.wantServer(shop, all, credentials)
 	}
-	p.wantIngress(shop, observed.gatewayAPI)
+	p.wantIngress(shop, observed)
+	p.wantMonitoring(shop, observed)
 	p.unwanted = append(p.unwantedChildren(shop, all), p.migration.obsolete...)
 
-	if len(observed.missing) > 0 || wantsGateway(shop) && !observed.gatewayAPI {
+	if len(observed.missing) > 0 || lacksKind(shop, observed) {
 		p.lookAgain = lookAgain
 	}
 	return p, nil
@@ -125,12 +129,46 @@ func (p *plan) wantRoom(shop *shopv1.Shop, all children, set string, component b
 	}
 }
 
-func (p *plan) wantIngress(shop *shopv1.Shop, gatewayAPI bool) {
+func (p *plan) wantNetworkPolicies(shop *shopv1.Shop) {
+	if !ptr.Deref(shop.Spec.NetworkPolicy.Enabled, true) {
+		return
+	}
+	p.want(builders.ServerNetworkPolicy(shop))
+	if shop.Spec.Database.Managed != nil || shop.Spec.Redis.Managed != nil {
+		p.want(builders.DataNetworkPolicy(shop))
+	}
+}
+
+// wantServer runs both roles of the server.
+func (p *plan) wantServer(shop *shopv1.Shop, all children, credentials builders.Credentials) {
+	runningAPI := find[*appsv1.Deployment](all, "Deployment", builders.APIName(shop))
+	runningNotifications := find[*appsv1.Deployment](all, "Deployment", builders.NotificationsName(shop))
+	api := builders.APIDeployment(shop, p.release, credentials, runningAPI)
+	notifications := builders.NotificationsDeployment(shop, p.release, credentials, runningNotifications)
+	p.letGo(api, runningAPI)
+	p.letGo(notifications, runningNotifications)
+	p.want(api, notifications, builders.APIDisruptionBudget(shop), builders.NotificationsDisruptionBudget(shop))
+	p.wantAutoscalers(shop)
+}
+
+func (p *plan) wantMonitoring(shop *shopv1.Shop, observed *observation) {
+	if shop.Spec.Monitoring.PodMonitor != nil && observed.kinds[kindPodMonitor] {
+		p.want(builders.PodMonitor(shop))
+	}
+	if shop.Spec.Monitoring.Dashboard != nil {
+		p.want(builders.Dashboard(shop))
+	}
+}
+
+func (p *plan) wantIngress(shop *shopv1.Shop, observed *observation) {
+	if wantsCertificate(shop) && observed.kinds[kindCertificate] {
+		p.want(builders.Certificate(shop))
+	}
 	switch {
 	case shop.Spec.Ingress == nil:
 	case !wantsGateway(shop):
 		p.want(builders.IngressObject(shop))
-	case gatewayAPI:
+	case observed.kinds[kindHTTPRoute]:
 		p.want(builders.APIRoute(shop), builders.NotificationsRoute(shop))
 	}
 }

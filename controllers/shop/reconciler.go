@@ -38,7 +38,7 @@ type Reconciler struct {
 	// Random is what credentials are made of.
 	Random io.Reader
 
-	routes *routeWatch
+	optional *optionalWatch
 }
 
 // Reconcile is one turn of the loop for one Shop.

@@ -62,6 +62,10 @@ func setConditions(shop *shopv1.Shop, status *shopv1.ShopStatus, verdicts []verd
 		meta.RemoveStatusCondition(&status.Conditions, shopv1.ConditionIngressReady)
 	}
 
+	if !wantsMonitoring(shop) {
+		meta.RemoveStatusCondition(&status.Conditions, shopv1.ConditionMonitoringReady)
+	}
+
 	obstacle := obstacleAmong(verdicts)
 	if obstacle.state == progressing {
 		set(shopv1.ConditionReconciling, metav1.ConditionTrue, shopv1.ReasonProgressing, obstacle.message)
@@ -143,7 +147,8 @@ func (r *Reconciler) tell(shop *shopv1.Shop, before, after []metav1.Condition) {
 func severity(condition metav1.Condition) string {
 	switch condition.Reason {
 	case shopv1.ReasonDegraded, shopv1.ReasonRolloutStuck, shopv1.ReasonVolumeNotGrown, shopv1.ReasonRefused, shopv1.ReasonNameTaken, shopv1.ReasonSecretMissing,
-		shopv1.ReasonMigrationBlocked, shopv1.ReasonMigrationFailed, shopv1.ReasonRouteNotAccepted, shopv1.ReasonGatewayAPIMissing:
+		shopv1.ReasonMigrationBlocked, shopv1.ReasonMigrationFailed, shopv1.ReasonRouteNotAccepted, shopv1.ReasonGatewayAPIMissing,
+		shopv1.ReasonCertManagerMissing, shopv1.ReasonPodMonitorMissing, shopv1.ReasonNotScaling:
 		return corev1.EventTypeWarning
 	default:
 		return corev1.EventTypeNormal

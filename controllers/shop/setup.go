@@ -3,17 +3,22 @@ package shop
 import (
 	"context"
 	"fmt"
+	"maps"
+	"slices"
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
+	autoscalingv2 "k8s.io/api/autoscaling/v2"
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
+	policyv1 "k8s.io/api/policy/v1"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/util/workqueue"
 	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/builder"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/controller"
@@ -23,6 +28,7 @@ import (
 
 	shopv1 "github.com/shopkeeper-dev/shopkeeper/api/v1alpha1"
 	"github.com/shopkeeper-dev/shopkeeper/controllers/builders"
+	"github.com/shopkeeper-dev/shopkeeper/controllers/kinds"
 )
 
 // What the operator may do. `hack/generate` makes config/rbac/role.yaml of it.
@@ -35,7 +41,12 @@ import (
 // +kubebuilder:rbac:groups="",resources=pods,verbs=list;watch
 // +kubebuilder:rbac:groups=apps,resources=deployments;statefulsets,verbs=get;list;watch;create;patch;delete
 // +kubebuilder:rbac:groups=batch,resources=jobs,verbs=get;list;watch;create;patch;delete
-// +kubebuilder:rbac:groups=networking.k8s.io,resources=ingresses,verbs=get;list;watch;create;patch;delete
+// +kubebuilder:rbac:groups="",resources=configmaps,verbs=get;list;watch;create;patch;delete
+// +kubebuilder:rbac:groups=policy,resources=poddisruptionbudgets,verbs=get;list;watch;create;patch;delete
+// +kubebuilder:rbac:groups=autoscaling,resources=horizontalpodautoscalers,verbs=get;list;watch;create;patch;delete
+// +kubebuilder:rbac:groups=cert-manager.io,resources=certificates,verbs=get;list;watch;create;patch;delete
+// +kubebuilder:rbac:groups=monitoring.coreos.com,resources=podmonitors,verbs=get;list;watch;create;patch;delete
+// +kubebuilder:rbac:groups=networking.k8s.io,resources=ingresses;networkpolicies,verbs=get;list;watch;create;patch;delete
 // +kubebuilder:rbac:groups=gateway.networking.k8s.io,resources=httproutes,verbs=get;list;watch;create;patch;delete
 // +kubebuilder:rbac:groups=events.k8s.io,resources=events,verbs=create;patch
 
@@ -46,7 +57,8 @@ const turnTimeout = 30 * time.Second
 func NewScheme() (*runtime.Scheme, error) {
 	scheme := runtime.NewScheme()
 	for _, add := range []func(*runtime.Scheme) error{
-		corev1.AddToScheme, appsv1.AddToScheme, batchv1.AddToScheme, networkingv1.AddToScheme, gatewayv1.Install, shopv1.AddToScheme,
+		corev1.AddToScheme, appsv1.AddToScheme, batchv1.AddToScheme, networkingv1.AddToScheme, policyv1.AddToScheme,
+		autoscalingv2.AddToScheme, gatewayv1.Install, kinds.AddToScheme, shopv1.AddToScheme,
 	} {
 		if err := add(scheme); err != nil {
 			return nil, fmt.Errorf("register kinds: %w", err)
@@ -68,8 +80,10 @@ func CacheOptions(namespaces []string) cache.Options {
 		DefaultLabelSelector: ours,
 		DefaultTransform:     cache.TransformStripManagedFields(),
 		ByObject: map[client.Object]cache.ByObject{
-			&shopv1.Shop{}: {Label: labels.Everything()},
-			&corev1.Pod{}:  {Label: migrations, Transform: keepOutcome},
+			&shopv1.Shop{}:                           {Label: labels.Everything()},
+			&corev1.Pod{}:                            {Label: migrations, Transform: keepOutcome},
+			&autoscalingv2.HorizontalPodAutoscaler{}: {Transform: keepComplaint},
+			&policyv1.PodDisruptionBudget{}:          {Transform: dropCounts},
 		},
 	}
 	for _, namespace := range namespaces {
@@ -110,6 +124,10 @@ func (r *Reconciler) SetupWithManager(manager ctrl.Manager, concurrency int) err
 		Owns(&appsv1.Deployment{}).
 		Owns(&batchv1.Job{}).
 		Owns(&networkingv1.Ingress{}).
+		Owns(&networkingv1.NetworkPolicy{}).
+		Owns(&policyv1.PodDisruptionBudget{}, builder.WithPredicates(isNews)).
+		Owns(&autoscalingv2.HorizontalPodAutoscaler{}, builder.WithPredicates(isNews)).
+		Owns(&corev1.ConfigMap{}).
 		// These have no owner: data outlives the Shop, and pods are their Job's.
 		Watches(&corev1.Secret{}, ofInstance).
 		Watches(&corev1.PersistentVolumeClaim{}, ofInstance).
@@ -123,8 +141,8 @@ func (r *Reconciler) SetupWithManager(manager ctrl.Manager, concurrency int) err
 	if err != nil {
 		return fmt.Errorf("build the controller of Shops: %w", err)
 	}
-	r.routes = &routeWatch{loop: loop, cache: manager.GetCache(), scheme: manager.GetScheme(), mapper: manager.GetRESTMapper()}
-	return r.routes.start()
+	r.optional = &optionalWatch{loop: loop, cache: manager.GetCache(), scheme: manager.GetScheme(), mapper: manager.GetRESTMapper()}
+	return r.optional.start(slices.Collect(maps.Keys(optionalKinds))...)
 }
 
 // instanceOf is the Shop that a child's labels name.

@@ -15,6 +15,7 @@ import (
 	shopv1 "github.com/shopkeeper-dev/shopkeeper/api/v1alpha1"
 	"github.com/shopkeeper-dev/shopkeeper/controllers/apply"
 	"github.com/shopkeeper-dev/shopkeeper/controllers/builders"
+	"github.com/shopkeeper-dev/shopkeeper/controllers/kinds"
 )
 
 // verdict is how one part of a shop is doing: a condition in the making.
@@ -45,6 +46,9 @@ func judge(shop *shopv1.Shop, observed *observation, plan *plan, failed failures
 	}
 	if shop.Spec.Ingress != nil {
 		verdicts = append(verdicts, judgeIngress(shop, observed))
+	}
+	if wantsMonitoring(shop) {
+		verdicts = append(verdicts, judgeMonitoring(shop, observed))
 	}
 	for i := range verdicts {
 		verdicts[i] = failed.weigh(shop, verdicts[i])
@@ -82,8 +86,10 @@ func conditionOf(shop *shopv1.Shop, child key) string {
 	switch {
 	case child.kind == "Job":
 		return shopv1.ConditionMigrated
-	case child.kind == "Ingress" || child.kind == "HTTPRoute":
+	case child.kind == "Ingress" || child.kind == kindHTTPRoute || child.kind == kindCertificate:
 		return shopv1.ConditionIngressReady
+	case child.kind == kindPodMonitor || child.kind == "ConfigMap":
+		return shopv1.ConditionMonitoringReady
 	case child.name == builders.DatabaseName(shop), child.name == builders.DataClaimName(builders.DatabaseName(shop)):
 		return shopv1.ConditionDatabaseReady
 	case child.name == builders.RedisName(shop), child.name == builders.DataClaimName(builders.RedisName(shop)):
@@ -205,6 +211,10 @@ func judgeServer(shop *shopv1.Shop, observed *observation, plan *plan, condition
 	progress := deploymentCondition(deployment, appsv1.DeploymentProgressing)
 	switch {
 	case isRolledOut(deployment):
+		if complaint := whyNotScaling(observed, name); complaint != "" {
+			return verdict{condition, ready, shopv1.ReasonNotScaling, fmt.Sprintf(
+				"%s Their number stays as it is, since the autoscaler cannot tell the load: %s. See that the cluster has metrics-server, and for sockets a custom metrics API.", counts, strings.TrimSuffix(complaint, "."))}
+		}
 		return verdict{condition, ready, shopv1.ReasonAvailable, counts}
 	case progress.Status == corev1.ConditionFalse && isObserved(deployment):
 		return verdict{condition, stalled, shopv1.ReasonRolloutStuck, "The rollout makes no progress: " + look}
@@ -229,9 +239,13 @@ func missingOf(observed *observation, component builders.Component) []string {
 
 func judgeIngress(shop *shopv1.Shop, observed *observation) verdict {
 	if !wantsGateway(shop) {
-		return judgeIngressObject(shop, observed)
+		object := judgeIngressObject(shop, observed)
+		if certificate, ok := judgeCertificate(shop, observed); !ok && (object.state == ready || certificate.state == stalled) {
+			return certificate
+		}
+		return object
 	}
-	if !observed.gatewayAPI {
+	if !observed.kinds[kindHTTPRoute] {
 		return verdict{shopv1.ConditionIngressReady, stalled, shopv1.ReasonGatewayAPIMissing,
 			"spec.ingress.gateway needs the kind HTTPRoute of gateway.networking.k8s.io/v1, and the cluster has none: install the Gateway API and a controller of it, or use spec.ingress.ingress."}
 	}
@@ -242,6 +256,45 @@ func judgeIngress(shop *shopv1.Shop, observed *observation) verdict {
 		}
 	}
 	return verdict{shopv1.ConditionIngressReady, ready, shopv1.ReasonAvailable, "The Gateways accept the HTTPRoutes."}
+}
+
+// judgeCertificate says whether the certificate that the spec asks for is there.
+func judgeCertificate(shop *shopv1.Shop, observed *observation) (verdict, bool) {
+	if !wantsCertificate(shop) {
+		return verdict{}, true
+	}
+	if !observed.kinds[kindCertificate] {
+		return verdict{shopv1.ConditionIngressReady, stalled, shopv1.ReasonCertManagerMissing,
+			"spec.ingress.tls.issuerRef needs the kind Certificate of cert-manager.io/v1, and the cluster has none: install cert-manager, or use spec.ingress.tls.secretName."}, false
+	}
+	name := builders.CertificateName(shop)
+	waiting := func(says string) verdict {
+		return verdict{shopv1.ConditionIngressReady, progressing, shopv1.ReasonWaitingForCertificate, fmt.Sprintf(
+			"Certificate %s is not issued yet%s. To see why: kubectl -n %s describe certificate %s", name, says, shop.Namespace, name)}
+	}
+	certificate := find[*kinds.Certificate](observed.children, kindCertificate, name)
+	if certificate == nil {
+		return waiting(""), false
+	}
+	issued := meta.FindStatusCondition(certificate.Status.Conditions, "Ready")
+	switch {
+	case issued == nil:
+		return waiting(""), false
+	case issued.Status != "True":
+		return waiting(": " + strings.TrimSuffix(issued.Message, ".")), false
+	default:
+		return verdict{}, true
+	}
+}
+
+func wantsMonitoring(shop *shopv1.Shop) bool { return shop.Spec.Monitoring != (shopv1.Monitoring{}) }
+
+func judgeMonitoring(shop *shopv1.Shop, observed *observation) verdict {
+	if shop.Spec.Monitoring.PodMonitor != nil && !observed.kinds[kindPodMonitor] {
+		return verdict{shopv1.ConditionMonitoringReady, stalled, shopv1.ReasonPodMonitorMissing,
+			"spec.monitoring.podMonitor needs the kind PodMonitor of monitoring.coreos.com/v1, and the cluster has none: install the Prometheus Operator, or remove the field."}
+	}
+	return verdict{shopv1.ConditionMonitoringReady, ready, shopv1.ReasonAvailable, "What leads Prometheus and Grafana to the shop is there."}
 }
 
 func judgeIngressObject(shop *shopv1.Shop, observed *observation) verdict {

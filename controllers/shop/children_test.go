@@ -1,0 +1,303 @@
+package shop
+
+import (
+	"fmt"
+	"slices"
+	"sync"
+	"testing"
+
+	appsv1 "k8s.io/api/apps/v1"
+	autoscalingv2 "k8s.io/api/autoscaling/v2"
+	corev1 "k8s.io/api/core/v1"
+	networkingv1 "k8s.io/api/networking/v1"
+	policyv1 "k8s.io/api/policy/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/envtest"
+	"sigs.k8s.io/controller-runtime/pkg/event"
+
+	shopv1 "github.com/shopkeeper-dev/shopkeeper/api/v1alpha1"
+	"github.com/shopkeeper-dev/shopkeeper/controllers/builders"
+	"github.com/shopkeeper-dev/shopkeeper/controllers/kinds"
+	"github.com/shopkeeper-dev/shopkeeper/controllers/kubetest"
+)
+
+// TestAutoscaling: switched on and off, the Deployment goes from the count that
+// it has to the one that is next wanted, and by no other; and in between the
+// operator leaves it to the autoscaler.
+func TestAutoscaling(t *testing.T) {
+	w := newWorld(t)
+	w.serve(`api: {replicas: 4}`)
+	counts := w.watchReplicas("acme-api")
+
+	w.changeShop(func(spec *shopv1.ShopSpec) {
+		spec.API.Autoscaling = &shopv1.Autoscaling{MinReplicas: new(int32(2)), MaxReplicas: 10}
+	})
+	deployment := &appsv1.Deployment{}
+	kubetest.Eventually(t, func() error {
+		if err := w.get(deployment, "acme-api"); err != nil || deployment.Annotations[builders.AnnotationAutoscaled] == "" {
+			return fmt.Errorf("it is not let go of: %v (%w)", deployment.Annotations, err)
+		}
+		return w.get(&autoscalingv2.HorizontalPodAutoscaler{}, "acme-api")
+	})
+	change(w, deployment, "acme-api", func(deployment *appsv1.Deployment) { deployment.Spec.Replicas = new(int32(7)) }) // as the autoscaler does
+	w.changeShop(func(spec *shopv1.ShopSpec) { spec.API.PublicCatalog = true })
+	kubetest.Eventually(t, func() error {
+		w.mustGet(deployment, "acme-api")
+		for _, env := range deployment.Spec.Template.Spec.Containers[0].Env {
+			if env.Name == "SHOP_PUBLIC_CATALOG" && env.Value == "true" {
+				return nil
+			}
+		}
+		return fmt.Errorf("the template is still as before: %v", deployment.Spec.Template.Spec.Containers[0].Env)
+	})
+	w.rollOut("0.1.0")
+	w.waitFor(shopv1.ConditionReady, "True", shopv1.ReasonAvailable)
+	if pods := w.status().Pods.API; pods != "7/7" {
+		t.Errorf("the status counts %s pods", pods)
+	}
+
+	w.changeShop(func(spec *shopv1.ShopSpec) { spec.API.Autoscaling, spec.API.Replicas = nil, new(int32(6)) })
+	w.isGone(&autoscalingv2.HorizontalPodAutoscaler{}, "acme-api")
+	kubetest.Eventually(t, func() error {
+		w.mustGet(deployment, "acme-api")
+		if deployment.Annotations[builders.AnnotationAutoscaled] != "" || *deployment.Spec.Replicas != 6 {
+			return fmt.Errorf("%d replicas, annotations %v", *deployment.Spec.Replicas, deployment.Annotations)
+		}
+		return nil
+	})
+	w.rest()
+	if got := counts(); !slices.Equal(got, []int32{4, 7, 6}) {
+		t.Errorf("the count went by %v", got)
+	}
+}
+
+// TestAutoscalingFromTheStart: a new Deployment, and one that somebody put to
+// sleep, starts with a count within the bounds, since an autoscaler leaves none
+// at all alone.
+func TestAutoscalingFromTheStart(t *testing.T) {
+	w := newWorld(t)
+	w.create(`{api: {replicas: 1, autoscaling: {minReplicas: 3, maxReplicas: 10}}, notifications: {autoscaling: {maxReplicas: 4, targetConnections: 5000}}}`)
+	w.startData()
+	w.migrate("0.1.0", 7)
+	isLetGo := func() error {
+		deployment := &appsv1.Deployment{}
+		if err := w.get(deployment, "acme-api"); err != nil {
+			return err
+		}
+		if *deployment.Spec.Replicas != 3 || deployment.Annotations[builders.AnnotationAutoscaled] == "" {
+			return fmt.Errorf("%d replicas, annotations %v", *deployment.Spec.Replicas, deployment.Annotations)
+		}
+		return nil
+	}
+	kubetest.Eventually(t, isLetGo)
+	change(w, &appsv1.Deployment{}, "acme-api", func(deployment *appsv1.Deployment) { deployment.Spec.Replicas = new(int32(0)) })
+	kubetest.Eventually(t, isLetGo)
+
+	w.rollOut("0.1.0")
+	w.waitFor(shopv1.ConditionReady, "True", shopv1.ReasonAvailable)
+	w.changeStatus(&autoscalingv2.HorizontalPodAutoscaler{}, "acme-api", func(object client.Object) {
+		object.(*autoscalingv2.HorizontalPodAutoscaler).Status.Conditions = []autoscalingv2.HorizontalPodAutoscalerCondition{{
+			Type: autoscalingv2.ScalingActive, Status: corev1.ConditionFalse, Reason: "FailedGetResourceMetric", Message: "no metrics known for pod",
+		}}
+	})
+	contain(t, w.waitFor(shopv1.ConditionAPIReady, "True", shopv1.ReasonNotScaling), "no metrics known for pod", "metrics-server")
+	w.waitFor(shopv1.ConditionReady, "True", shopv1.ReasonAvailable)
+}
+
+// TestLoadIsNoNews: what an autoscaler writes down every few seconds brings the
+// operator no turn.
+func TestLoadIsNoNews(t *testing.T) {
+	w := newWorld(t)
+	w.serve(`api: {autoscaling: {maxReplicas: 10}}`)
+	w.rest()
+	scaler := &autoscalingv2.HorizontalPodAutoscaler{}
+	w.mustGet(scaler, "acme-api")
+	busier := scaler.DeepCopy()
+	busier.ResourceVersion = "2"
+	busier.Status.CurrentReplicas = 5
+	busier.Status.LastScaleTime = new(metav1.Now())
+	for _, object := range []*autoscalingv2.HorizontalPodAutoscaler{scaler, busier} {
+		if _, err := keepComplaint(object); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if isNews.Update(event.UpdateEvent{ObjectOld: scaler, ObjectNew: busier}) {
+		t.Error("the load is news")
+	}
+	changed := scaler.DeepCopy()
+	changed.Spec.MaxReplicas++
+	if !isNews.Update(event.UpdateEvent{ObjectOld: scaler, ObjectNew: changed}) {
+		t.Error("a change of the spec is no news")
+	}
+}
+
+// TestWhatIsSwitchedOffGoes: and what is switched on again comes back, as does
+// what somebody deletes.
+func TestWhatIsSwitchedOffGoes(t *testing.T) {
+	w := newWorld(t)
+	w.serve(`monitoring: {dashboard: {}}`)
+	w.waitFor(shopv1.ConditionMonitoringReady, "True", shopv1.ReasonAvailable)
+	w.mustGet(&corev1.ConfigMap{}, "acme-dashboard")
+
+	w.changeShop(func(spec *shopv1.ShopSpec) {
+		spec.Monitoring.Dashboard = nil
+		spec.NetworkPolicy.Enabled = new(false)
+	})
+	w.isGone(&corev1.ConfigMap{}, "acme-dashboard")
+	w.isGone(&networkingv1.NetworkPolicy{}, "acme-server")
+	w.isGone(&networkingv1.NetworkPolicy{}, "acme-data")
+	w.waitFor(shopv1.ConditionReady, "True", shopv1.ReasonAvailable)
+	if meta.FindStatusCondition(w.status().Conditions, shopv1.ConditionMonitoringReady) != nil {
+		t.Error("a condition about monitoring that nobody asks for")
+	}
+
+	w.changeShop(func(spec *shopv1.ShopSpec) { spec.NetworkPolicy.Enabled = new(true) })
+	kubetest.Eventually(t, func() error { return w.get(&networkingv1.NetworkPolicy{}, "acme-data") })
+	for _, object := range []client.Object{&networkingv1.NetworkPolicy{}, &policyv1.PodDisruptionBudget{}} {
+		name := "acme-api"
+		if _, ok := object.(*networkingv1.NetworkPolicy); ok {
+			name = "acme-server"
+		}
+		w.mustGet(object, name)
+		before := object.GetUID()
+		w.deleteNow(object)
+		kubetest.Eventually(t, func() error {
+			if err := w.get(object, name); err != nil || object.GetUID() == before {
+				return fmt.Errorf("%s is not made anew: %w", name, err)
+			}
+			return nil
+		})
+	}
+}
+
+// TestKindsThatAreMissing: the conditions name the kind and what to install, and
+// when it is there the objects follow without a restart of the operator.
+func TestKindsThatAreMissing(t *testing.T) {
+	stand := envtest.CRDInstallOptions{Paths: []string{"../testdata/crds"}, ErrorIfPathMissing: true}
+	t.Cleanup(func() {
+		if err := envtest.UninstallCRDs(cluster, stand); err != nil {
+			t.Error(err)
+		}
+	})
+	w := newWorld(t)
+	w.serve(`ingress: {host: shop.example.com}`)
+	w.changeShop(func(spec *shopv1.ShopSpec) {
+		spec.Ingress.TLS = &shopv1.TLS{IssuerRef: &shopv1.IssuerRef{Name: "letsencrypt"}}
+		spec.Monitoring.PodMonitor = &shopv1.PodMonitor{Labels: map[string]string{"release": "prometheus"}}
+	})
+	contain(t, w.waitFor(shopv1.ConditionIngressReady, "False", shopv1.ReasonCertManagerMissing), "Certificate of cert-manager.io/v1", "install cert-manager")
+	contain(t, w.waitFor(shopv1.ConditionMonitoringReady, "False", shopv1.ReasonPodMonitorMissing), "PodMonitor of monitoring.coreos.com/v1", "install the Prometheus Operator")
+	w.waitFor(shopv1.ConditionStalled, "True", shopv1.ReasonCertManagerMissing)
+
+	if _, err := envtest.InstallCRDs(cluster, stand); err != nil {
+		t.Fatal(err)
+	}
+	contain(t, w.waitFor(shopv1.ConditionIngressReady, "False", shopv1.ReasonWaitingForCertificate), "describe certificate acme-tls")
+	w.waitFor(shopv1.ConditionMonitoringReady, "True", shopv1.ReasonAvailable)
+	monitor := &kinds.PodMonitor{}
+	w.mustGet(monitor, "acme")
+	if monitor.Labels["release"] != "prometheus" || len(monitor.Spec.PodMetricsEndpoints) != 1 {
+		t.Errorf("the PodMonitor is %+v", monitor)
+	}
+	judge := func(status metav1.ConditionStatus, message string) {
+		w.changeStatus(&kinds.Certificate{}, "acme-tls", func(object client.Object) {
+			object.(*kinds.Certificate).Status.Conditions = []metav1.Condition{{Type: "Ready", Status: status, Reason: "Played", Message: message, LastTransitionTime: metav1.Now()}}
+		})
+	}
+	judge(metav1.ConditionFalse, "Issuer letsencrypt not found")
+	kubetest.Eventually(t, func() error {
+		condition := meta.FindStatusCondition(w.status().Conditions, shopv1.ConditionIngressReady)
+		if condition == nil || condition.Message != "Certificate acme-tls is not issued yet: Issuer letsencrypt not found. To see why: kubectl -n "+w.namespace+" describe certificate acme-tls" {
+			return fmt.Errorf("the condition is %+v", condition)
+		}
+		return nil
+	})
+	judge(metav1.ConditionTrue, "")
+	w.rollOut("0.1.0") // the addresses are https now
+	w.waitFor(shopv1.ConditionReady, "True", shopv1.ReasonAvailable)
+
+	w.changeShop(func(spec *shopv1.ShopSpec) {
+		spec.Ingress.TLS = nil
+		spec.Monitoring.PodMonitor = nil
+	})
+	w.isGone(&kinds.Certificate{}, "acme-tls")
+	w.isGone(&kinds.PodMonitor{}, "acme")
+}
+
+// TestExternalServers: a shop on servers of others has none of its own, and says
+// which Secret it lacks.
+func TestExternalServers(t *testing.T) {
+	w := newWorld(t)
+	w.create(`{database: {external: {urlSecretRef: {name: database}}}, redis: {external: {urlSecretRef: {name: redis, key: address}}}}`)
+	contain(t, w.waitFor(shopv1.ConditionDatabaseReady, "False", shopv1.ReasonSecretMissing), "spec.database.external.urlSecretRef", `"url"`, "Secret database")
+	contain(t, w.waitFor(shopv1.ConditionRedisReady, "False", shopv1.ReasonSecretMissing), "spec.redis.external.urlSecretRef", `"address"`, "Secret redis")
+	w.waitFor(shopv1.ConditionMigrated, "False", shopv1.ReasonWaitingForDatabase)
+
+	for name, data := range map[string]map[string]string{
+		"database": {"url": "postgres://shop:x@postgres.example.com:5432/shop"},
+		"redis":    {"address": "rediss://:x@redis.example.com:6379/0"},
+	} {
+		secret := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: w.namespace, Name: name}, StringData: data}
+		if err := w.Create(kubetest.Context(t), secret); err != nil {
+			t.Fatal(err)
+		}
+	}
+	w.migrate("0.1.0", 7)
+	w.rollOut("0.1.0")
+	w.waitFor(shopv1.ConditionReady, "True", shopv1.ReasonAvailable)
+	for _, child := range w.children() {
+		if child.kind == "StatefulSet" || child.object.GetName() == "acme-db" || child.object.GetName() == "acme-data" {
+			t.Errorf("there is a %s %s", child.kind, child.object.GetName())
+		}
+	}
+}
+
+// isGone waits until an object is deleted, or about to be.
+func (w *world) isGone(object client.Object, name string) {
+	w.t.Helper()
+	kubetest.Eventually(w.t, func() error {
+		err := w.get(object, name)
+		if apierrors.IsNotFound(err) || err == nil && object.GetDeletionTimestamp() != nil {
+			return nil
+		}
+		return fmt.Errorf("%T %s is still there (%w)", object, name, err)
+	})
+}
+
+// watchReplicas tells by which counts the replicas of a Deployment have gone.
+func (w *world) watchReplicas(name string) func() []int32 {
+	w.t.Helper()
+	watcher, err := client.NewWithWatch(cluster, client.Options{Scheme: w.Scheme()})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	events, err := watcher.Watch(w.t.Context(), &appsv1.DeploymentList{}, client.InNamespace(w.namespace), client.MatchingFields{"metadata.name": name})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	var mutex sync.Mutex
+	var counts []int32
+	var watching sync.WaitGroup
+	watching.Go(func() {
+		for event := range events.ResultChan() {
+			deployment, ok := event.Object.(*appsv1.Deployment)
+			if !ok {
+				continue
+			}
+			mutex.Lock()
+			if count := *deployment.Spec.Replicas; len(counts) == 0 || counts[len(counts)-1] != count {
+				counts = append(counts, count)
+			}
+			mutex.Unlock()
+		}
+	})
+	w.t.Cleanup(func() { events.Stop(); watching.Wait() })
+	return func() []int32 {
+		mutex.Lock()
+		defer mutex.Unlock()
+		return slices.Clone(counts)
+	}
+}
