@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"log/slog"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -24,13 +25,21 @@ const (
 
 // Moves is the stock that one transaction moved. The transaction's author announces it after the commit.
 type Moves struct {
-	products []int64
-	crossed  bool // a product sold out, or came back into stock: other lists than those that show it change
+	levels  []level
+	crossed bool // a product sold out, or came back into stock: other lists than those that show it change
 }
 
-// note adds a product; crossed tells whether the move was to or from none at all.
-func (m *Moves) note(id int64, crossed bool) {
-	m.products = append(m.products, id)
+// level is a product's stock after one of its moves. Of two levels, in whatever order they are heard of, the
+// one after more moves is the later.
+type level struct {
+	Product int64 `json:"product"`
+	Stock   int64 `json:"stock"`
+	Moves   int64 `json:"moves"` // that the product has made, ever
+}
+
+// note adds a product's level; crossed tells whether the move was to or from none at all.
+func (m *Moves) note(now level, crossed bool) {
+	m.levels = append(m.levels, now)
 	m.crossed = m.crossed || crossed
 }
 
@@ -39,9 +48,9 @@ func (s *Catalog) Announce(moves Moves) {
 	switch {
 	case moves.crossed:
 		s.announceAll()
-	case len(moves.products) > 0:
-		s.pages.move(moves.products)
-		s.news.add(moves.products)
+	case len(moves.levels) > 0:
+		s.pages.move(moves.levels)
+		s.news.add(moves.levels)
 	}
 }
 
@@ -56,31 +65,37 @@ func (s *Catalog) heardOfAll() {
 	s.pages.flush()
 }
 
+func keepLatest(levels map[int64]level, now level) {
+	if now.Moves > levels[now.Product].Moves {
+		levels[now.Product] = now
+	}
+}
+
 // message is what pods tell one another.
 type message struct {
-	From     string  `json:"from"`
-	All      bool    `json:"all,omitempty"`
-	Products []int64 `json:"products,omitempty"` // whose stock moved
+	From   string  `json:"from"`
+	All    bool    `json:"all,omitempty"`
+	Levels []level `json:"levels,omitempty"` // of the stocks that moved
 }
 
 // news is what this pod has to tell the others.
 type news struct {
-	mutex    sync.Mutex
-	all      bool
-	products map[int64]struct{}
-	waiting  chan struct{}
+	mutex   sync.Mutex
+	all     bool
+	levels  map[int64]level
+	waiting chan struct{}
 }
 
 func newNews() *news {
-	return &news{products: map[int64]struct{}{}, waiting: make(chan struct{}, 1)}
+	return &news{levels: map[int64]level{}, waiting: make(chan struct{}, 1)}
 }
 
-func (n *news) add(products []int64) {
+func (n *news) add(levels []level) {
 	n.mutex.Lock()
-	for _, id := range products {
-		n.products[id] = struct{}{}
+	for _, now := range levels {
+		keepLatest(n.levels, now)
 	}
-	n.all = n.all || len(n.products) > mostMoves
+	n.all = n.all || len(n.levels) > mostMoves
 	n.mutex.Unlock()
 	n.wake()
 }
@@ -105,13 +120,10 @@ func (n *news) take(from string) message {
 	defer n.mutex.Unlock()
 	told := message{From: from, All: n.all}
 	if !n.all {
-		for id := range n.products {
-			told.Products = append(told.Products, id)
-		}
-		slices.Sort(told.Products)
+		told.Levels = slices.Collect(maps.Values(n.levels))
 	}
 	n.all = false
-	clear(n.products)
+	clear(n.levels)
 	return told
 }
 
@@ -141,7 +153,7 @@ func (s *Catalog) hear(payload, pod string) {
 	case told.All:
 		s.heardOfAll()
 	default:
-		s.pages.move(told.Products)
+		s.pages.move(told.Levels)
 	}
 }
 

@@ -36,7 +36,7 @@ func (s *Catalog) Export(c *fiber.Ctx) error {
 func (s *Catalog) export(ctx context.Context, w io.Writer, encode func(w *bytes.Buffer, products []productDetail, first bool) error) error {
 	var piece bytes.Buffer
 	for after, first := int64(0), true; ; first = false {
-		products, err := database.Select(s.db.WithContext(ctx).Raw("SELECT "+detailColumns+" FROM products p "+joinCategories+
+		products, err := database.Select(s.db.WithContext(ctx).Raw("SELECT "+detailColumns+" FROM products p"+
 			" WHERE p.archived_at IS NULL AND p.id > ? ORDER BY p.id LIMIT ?", after, rowsAtOnce), (*productDetail).columns)
 		if err != nil {
 			return fmt.Errorf("export products: %w", err)

@@ -52,6 +52,8 @@ type listedProduct struct {
 	Image        string       `json:"image"`
 	IsInStock    bool         `json:"is_in_stock"`
 	Featured     bool         `json:"featured"`
+
+	moves int64 // see level
 }
 
 // productDetail is a product as its own page shows it.

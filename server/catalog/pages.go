@@ -14,94 +14,90 @@ const (
 	pageLifetime = 500 * time.Millisecond // however little is heard of other pods, nothing older is sent
 	pageBytes    = 16 << 20               // that the kept pages may take, as near as it can be told
 	pageOverhead = 256                    // bytes a page besides its key and body
-	holderBytes  = 64                     // bytes for each product on a page
-	mostMoves    = 10_000                 // products that are remembered to have moved while reads are under way
+	shownBytes   = 192                    // bytes for each product on a page
+	mostMoves    = 10_000                 // products whose moves of stock are remembered
 )
 
-// page is an encoded answer and what it tells of.
+// page is an answer and what it tells of.
 type page struct {
-	httpapi.Representation
+	value   any
+	shown   []*listedProduct       // parts of value whose stock may move
+	encoded httpapi.Representation // of value
+	moves   uint64                 // of those noted, how many it knows of
 
-	products []int64 // whose stock it shows
-	key      string
-	born     time.Time // when its query began, at the latest
-	used     atomic.Bool
-}
-
-func (p *page) size() int {
-	return len(p.key) + len(p.Body) + pageOverhead + holderBytes*len(p.products)
+	key  string
+	size int
+	born time.Time // when its query began, at the latest
+	used atomic.Bool
 }
 
 // flight is a query under way, for all who ask the same meanwhile.
 type flight struct {
-	began uint64 // the number of changes that the query is sure to see
-	done  chan struct{}
-	page  *page
-	stale bool // a change came too late for the query
-	err   error
+	began  uint64 // the number of flushes that the query is sure to see
+	done   chan struct{}
+	page   *page
+	answer httpapi.Representation
+	stale  bool // a flush came too late for the query
+	err    error
 }
 
-// pages keeps encoded answers until what they tell changes. Whoever asks gets an answer that has every change
-// noted before the question: a page kept, or the outcome of a query that began after the last change that
-// matters to it.
+// pages keeps answers until what they tell changes. Whoever asks gets an answer that has every change noted
+// before the question: one kept, or the outcome of a query that began after the last flush. Moves of stock,
+// the most frequent change by far, are put into the answers that are there.
 type pages struct {
 	mutex   sync.RWMutex
 	kept    map[string]*page
-	holders map[int64]map[*page]struct{} // the pages that show a product
 	bytes   int
 	flights map[string]*flight
 
-	changes uint64           // how many were noted
-	flushed uint64           // the last of those that concern everything
-	moved   map[int64]uint64 // the last move of a product's stock that a query under way may have missed
+	flushes uint64
+	moves   uint64          // that were noted
+	levels  map[int64]level // of the stocks that moved
 }
 
 func newPages() *pages {
-	return &pages{
-		kept: map[string]*page{}, holders: map[int64]map[*page]struct{}{},
-		flights: map[string]*flight{}, moved: map[int64]uint64{},
-	}
+	return &pages{kept: map[string]*page{}, flights: map[string]*flight{}, levels: map[int64]level{}}
 }
 
-// get returns the page of a key, and loads it if need be: once for all who ask at the same time.
-func (p *pages) get(ctx context.Context, key []byte, load func() (*page, error)) (*page, error) {
+// get returns the answer of a key, and loads it if need be: once for all who ask at the same time.
+func (p *pages) get(ctx context.Context, key []byte, load func() (*page, error)) (httpapi.Representation, error) {
 	p.mutex.RLock()
-	found := p.kept[string(key)] // no copy of the key is made for this
-	p.mutex.RUnlock()
-	if isFresh(found) {
+	if found := p.kept[string(key)]; isFresh(found) && found.moves == p.moves { // no copy of the key is made for this
+		defer p.mutex.RUnlock()
 		if !found.used.Load() {
 			found.used.Store(true)
 		}
-		return found, nil
+		return found.encoded, nil
 	}
+	p.mutex.RUnlock()
 	return p.await(ctx, string(key), load)
 }
 
 func isFresh(found *page) bool { return found != nil && time.Since(found.born) < pageLifetime }
 
-func (p *pages) await(ctx context.Context, key string, load func() (*page, error)) (*page, error) {
+func (p *pages) await(ctx context.Context, key string, load func() (*page, error)) (httpapi.Representation, error) {
 	p.mutex.Lock()
-	for asked := p.changes; ; p.mutex.Lock() {
+	for asked := p.flushes; ; p.mutex.Lock() {
 		if found := p.kept[key]; isFresh(found) {
-			p.mutex.Unlock()
-			return found, nil
+			defer p.mutex.Unlock()
+			return p.upToDate(found)
 		}
 		under, ok := p.flights[key]
 		if !ok {
-			under = &flight{began: p.changes, done: make(chan struct{})}
+			under = &flight{began: p.flushes, done: make(chan struct{})}
 			p.flights[key] = under
 			p.mutex.Unlock()
 			p.fly(key, under, load)
-			return under.page, under.err
+			return under.answer, under.err
 		}
 		p.mutex.Unlock()
 		select {
 		case <-under.done:
 		case <-ctx.Done():
-			return nil, ctx.Err()
+			return httpapi.Representation{}, ctx.Err()
 		}
 		if !under.stale || under.began >= asked {
-			return under.page, under.err
+			return under.answer, under.err
 		}
 	}
 }
@@ -117,28 +113,44 @@ func (p *pages) fly(key string, f *flight, load func() (*page, error)) {
 		defer p.mutex.Unlock()
 		defer close(f.done)
 		delete(p.flights, key)
-		f.stale = f.err == nil && p.isStale(f)
-		if len(p.flights) == 0 {
-			clear(p.moved)
-		}
-		if f.err == nil && !f.stale {
-			f.page.key, f.page.born = key, born
-			p.keep(f.page)
+		if f.err == nil {
+			p.land(key, f, born)
 		}
 	}()
 	f.page, f.err = load()
 }
 
-func (p *pages) isStale(f *flight) bool {
-	if p.flushed > f.began {
-		return true
+// land brings the outcome of a query up to date and keeps it.
+func (p *pages) land(key string, f *flight, born time.Time) {
+	f.answer, f.err = p.upToDate(f.page)
+	f.stale = p.flushes > f.began
+	if f.err == nil && !f.stale {
+		f.page.key, f.page.born = key, born
+		p.keep(f.page)
 	}
-	for _, id := range f.page.products {
-		if p.moved[id] > f.began {
-			return true
+}
+
+// upToDate puts the moves of stock that a page does not know of yet into it, and returns the answer.
+func (p *pages) upToDate(old *page) (httpapi.Representation, error) {
+	if old.moves == p.moves {
+		return old.encoded, nil
+	}
+	changed := false
+	for _, product := range old.shown {
+		if now := p.levels[product.ID]; now.Moves > product.moves {
+			product.Stock, product.IsInStock, product.moves = now.Stock, now.Stock > 0, now.Moves
+			changed = true
 		}
 	}
-	return false
+	if changed {
+		encoded, err := httpapi.Represent(old.value)
+		if err != nil {
+			return encoded, err
+		}
+		old.encoded = encoded
+	}
+	old.moves = p.moves
+	return old.encoded, nil
 }
 
 func (p *pages) keep(fresh *page) {
@@ -146,13 +158,8 @@ func (p *pages) keep(fresh *page) {
 		p.drop(old)
 	}
 	p.kept[fresh.key] = fresh
-	p.bytes += fresh.size()
-	for _, id := range fresh.products {
-		if p.holders[id] == nil {
-			p.holders[id] = map[*page]struct{}{}
-		}
-		p.holders[id][fresh] = struct{}{}
-	}
+	fresh.size = len(fresh.key) + len(fresh.encoded.Body) + pageOverhead + shownBytes*len(fresh.shown)
+	p.bytes += fresh.size
 	for p.bytes > pageBytes {
 		for _, old := range p.kept {
 			if p.bytes <= pageBytes {
@@ -167,40 +174,28 @@ func (p *pages) keep(fresh *page) {
 
 func (p *pages) drop(old *page) {
 	delete(p.kept, old.key)
-	p.bytes -= old.size()
-	for _, id := range old.products {
-		delete(p.holders[id], old)
-		if len(p.holders[id]) == 0 {
-			delete(p.holders, id)
-		}
-	}
+	p.bytes -= old.size
 }
 
 // flush notes a change that may concern every page.
 func (p *pages) flush() {
 	p.mutex.Lock()
 	defer p.mutex.Unlock()
-	p.changes++
-	p.flushed = p.changes
-	p.kept, p.holders, p.bytes = map[string]*page{}, map[int64]map[*page]struct{}{}, 0
-	clear(p.moved)
+	p.flushes++
+	p.kept, p.bytes = map[string]*page{}, 0
 }
 
-// move notes that the stock of products changed.
-func (p *pages) move(products []int64) {
+// move notes levels of stock, in any order.
+func (p *pages) move(levels []level) {
 	p.mutex.Lock()
 	defer p.mutex.Unlock()
-	p.changes++
-	for _, id := range products {
-		for old := range p.holders[id] {
-			p.drop(old)
-		}
-		if len(p.flights) > 0 {
-			p.moved[id] = p.changes
-		}
+	p.moves++
+	for _, now := range levels {
+		keepLatest(p.levels, now)
 	}
-	if len(p.moved) > mostMoves {
-		p.flushed = p.changes // in doubt every query under way has missed one
-		clear(p.moved)
+	if len(p.levels) > mostMoves { // none is of use to what is read from now on
+		clear(p.levels)
+		p.flushes++
+		p.kept, p.bytes = map[string]*page{}, 0
 	}
 }

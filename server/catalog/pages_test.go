@@ -13,7 +13,21 @@ import (
 )
 
 func bodyOf(text string, products ...int64) *page {
-	return &page{Representation: httpapi.Representation{Body: []byte(text)}, products: products}
+	made := &page{value: text, encoded: httpapi.Representation{Body: []byte(text)}}
+	for _, id := range products {
+		made.shown = append(made.shown, &listedProduct{ID: id})
+	}
+	return made
+}
+
+// stockOf is a page that shows the stock of product 1 after so many moves.
+func stockOf(stock, moves int64) *page {
+	shown := &listedProduct{ID: 1, Stock: stock, moves: moves}
+	made, err := newPage(&shown.Stock, shown)
+	if err != nil {
+		panic(err)
+	}
+	return made
 }
 
 func TestPagesAreBounded(t *testing.T) {
@@ -27,14 +41,16 @@ func TestPagesAreBounded(t *testing.T) {
 	}
 	sum := 0
 	for _, kept := range p.kept {
-		sum += kept.size()
+		sum += kept.size
 	}
 	if p.bytes != sum || sum > pageBytes || sum < pageBytes/2 {
 		t.Errorf("%d bytes are kept, said to be %d, want at most %d", sum, p.bytes, pageBytes)
 	}
-	p.move([]int64{7})
-	if len(p.kept) != 0 || len(p.holders) != 0 || p.bytes != 0 {
-		t.Errorf("after a move of a product on every page there are %d pages, %d holders, %d bytes", len(p.kept), len(p.holders), p.bytes)
+	for id := range int64(mostMoves + 1) {
+		p.move([]level{{id, 1, 1}})
+	}
+	if len(p.levels) > mostMoves || len(p.kept) != 0 || p.bytes != 0 {
+		t.Errorf("%d levels are kept, and %d pages, of %d bytes, that need them", len(p.levels), len(p.kept), p.bytes)
 	}
 }
 
@@ -65,47 +81,71 @@ func TestOneQueryServesAllWhoAskAtOnce(t *testing.T) {
 	}
 }
 
-// Whoever asks after a change must not get the outcome of a query that began before it.
-func TestAQueryOvertakenByAChangeServesOnlyThoseBefore(t *testing.T) {
-	for name, change := range map[string]struct {
-		note func(p *pages)
-		want string
-	}{
-		"flush":         {func(p *pages) { p.flush() }, "new"},
-		"move":          {func(p *pages) { p.move([]int64{2, 1}) }, "new"},
-		"move of other": {func(p *pages) { p.move([]int64{3}) }, "old"},
+// Whoever asks after a flush must not get the outcome of a query that began before it.
+func TestAQueryOvertakenByAFlushServesOnlyThoseBefore(t *testing.T) {
+	p := newPages()
+	begun, finish, answered := make(chan struct{}), make(chan struct{}), make(chan string, 2)
+	ask := func(load func() (*page, error)) {
+		found, err := p.get(t.Context(), []byte("k"), load)
+		if err != nil {
+			t.Error(err)
+		}
+		answered <- string(found.Body)
+	}
+	go ask(func() (*page, error) {
+		close(begun)
+		<-finish
+		return bodyOf("old", 1), nil
+	})
+	<-begun
+	p.flush()
+	asked := make(chan struct{})
+	go func() {
+		close(asked)
+		ask(func() (*page, error) { return bodyOf("new", 1), nil })
+	}()
+	<-asked
+	close(finish)
+	got := map[string]int{<-answered: 1}
+	got[<-answered]++
+	if got["new"] != 1 || got["old"] != 1 {
+		t.Errorf("got %v, want one old and one new", got)
+	}
+	if found, err := p.get(t.Context(), []byte("k"), func() (*page, error) { return bodyOf("later", 1), nil }); err != nil || string(found.Body) != "new" {
+		t.Errorf("kept is %s, %v; want new", found.Body, err)
+	}
+}
+
+// Levels of stock may be heard of in any order, before and after the query that a page is made of.
+func TestAPageShowsTheLatestLevelOfStock(t *testing.T) {
+	for name, heard := range map[string]struct{ during, after []level }{
+		"in order":          {nil, []level{{1, 8, 2}, {1, 7, 3}}},
+		"the later first":   {nil, []level{{1, 7, 3}, {1, 8, 2}}},
+		"while it is read":  {[]level{{1, 7, 3}}, nil},
+		"the later earlier": {[]level{{1, 7, 3}}, []level{{1, 8, 2}}},
+		"the earlier twice": {[]level{{1, 8, 2}, {2, 5, 9}, {1, 9, 1}}, []level{{1, 8, 2}, {1, 7, 3}, {2, 5, 9}}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			p := newPages()
-			begun, finish, answered := make(chan struct{}), make(chan struct{}), make(chan string, 2)
-			ask := func(load func() (*page, error)) {
-				found, err := p.get(t.Context(), []byte("k"), load)
+			queries := 0
+			look := func() string {
+				found, err := p.get(t.Context(), []byte("k"), func() (*page, error) {
+					queries++
+					p.move(heard.during)
+					return stockOf(9, 1), nil
+				})
 				if err != nil {
-					t.Error(err)
+					t.Fatal(err)
 				}
-				answered <- string(found.Body)
+				return string(found.Body)
 			}
-			go ask(func() (*page, error) {
-				close(begun)
-				<-finish
-				return bodyOf("old", 1), nil
-			})
-			<-begun
-			change.note(p)
-			asked := make(chan struct{})
-			go func() {
-				close(asked)
-				ask(func() (*page, error) { return bodyOf("new", 1), nil })
-			}()
-			<-asked
-			close(finish)
-			got := map[string]int{<-answered: 1}
-			got[<-answered]++
-			if got[change.want] == 0 || got["old"] == 0 {
-				t.Errorf("got %v, want one old and one %s", got, change.want)
+			first := look()
+			if len(heard.during) == 0 && first != "9" {
+				t.Errorf("at first it shows %s", first)
 			}
-			if found, err := p.get(t.Context(), []byte("k"), func() (*page, error) { return bodyOf("later", 1), nil }); err != nil || string(found.Body) != change.want {
-				t.Errorf("kept is %s, %v; want %s", found.Body, err, change.want)
+			p.move(heard.after)
+			if got := look(); got != "7" || queries != 1 {
+				t.Errorf("it shows %s after %d queries, want 7 after one", got, queries)
 			}
 		})
 	}

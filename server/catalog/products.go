@@ -33,11 +33,11 @@ func (s *Catalog) ListProducts(c *fiber.Ctx) error {
 		if err != nil {
 			return nil, err
 		}
-		ids := make([]int64, len(products))
-		for n, p := range products {
-			ids[n] = p.ID
+		shown := make([]*listedProduct, len(products))
+		for n := range products {
+			shown[n] = &products[n]
 		}
-		return newPage(httpapi.PageOf(c, request, count, products), ids...)
+		return newPage(httpapi.PageOf(c, request, count, products), shown...)
 	})
 }
 
@@ -52,7 +52,7 @@ func (s *Catalog) GetProduct(c *fiber.Ctx) error {
 		if err != nil {
 			return nil, err
 		}
-		return newPage(found, id)
+		return newPage(&found, &found.listedProduct)
 	})
 }
 

@@ -13,17 +13,17 @@ import (
 // send answers a read with the page kept for it, or else the one that load makes.
 func (s *Catalog) send(c *fiber.Ctx, load func() (*page, error)) error {
 	var buffer [256]byte
-	found, err := s.pages.get(c.UserContext(), appendKey(buffer[:0], c), load)
+	answer, err := s.pages.get(c.UserContext(), appendKey(buffer[:0], c), load)
 	if err != nil {
 		return err
 	}
-	return found.Send(c)
+	return answer.Send(c)
 }
 
-// newPage encodes an answer that shows the stock of the given products.
-func newPage(value any, products ...int64) (*page, error) {
+// newPage encodes an answer, which shows the given products: they are parts of the value.
+func newPage(value any, shown ...*listedProduct) (*page, error) {
 	encoded, err := httpapi.Represent(value)
-	return &page{Representation: encoded, products: products}, err
+	return &page{value: value, shown: shown, encoded: encoded}, err
 }
 
 // appendKey appends what an answer depends on: links in it name the host, and keep parameters that mean nothing.

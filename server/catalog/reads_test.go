@@ -14,6 +14,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/shopkeeper-dev/shopkeeper/server/catalog"
+	"github.com/shopkeeper-dev/shopkeeper/server/database"
 	"github.com/shopkeeper-dev/shopkeeper/server/database/databasetest"
 	"github.com/shopkeeper-dev/shopkeeper/server/httpapi/httpapitest"
 	"github.com/shopkeeper-dev/shopkeeper/server/pubsub"
@@ -187,28 +188,8 @@ func TestWritesElsewhereAreSeenWithinASecond(t *testing.T) {
 }
 
 func TestPodsTellEachOther(t *testing.T) {
-	url := databasetest.Migrated(t)
-	redisURL := databasetest.Redis(t)
-	pods := make([]*catalog.Catalog, 2)
-	ctx, stop := context.WithCancel(t.Context())
-	var running sync.WaitGroup
-	defer running.Wait()
-	defer stop()
-	log := slog.New(slog.DiscardHandler)
-	for n := range pods {
-		pods[n] = catalog.New(databasetest.Open(t, url))
-		redis, err := pubsub.Open(redisURL, "shop", log)
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() { _ = redis.Close() })
-		running.Go(func() {
-			if err := pods[n].Run(ctx, redis, log); err != nil {
-				t.Error(err)
-			}
-		})
-	}
-	here, there := serve(t, pods[0]), serve(t, pods[1])
+	pods := startPods(t)
+	here, there := serve(t, pods[0].Catalog), serve(t, pods[1].Catalog)
 	httpapitest.Has[struct{}](t, here.Staff(staffID).Post(categories, `{"name":"Electronics"}`), http.StatusCreated)
 	fast := 0
 	for n := range 20 {
@@ -227,4 +208,109 @@ func TestPodsTellEachOther(t *testing.T) {
 	if fast < 10 { // without messages it takes 250 ms in the middle
 		t.Errorf("%d of 20 writes were seen in a moment", fast)
 	}
+}
+
+// While orders on both pods take the stock of a product, no client sees it rise.
+func TestStockIsSeenToFallOnly(t *testing.T) {
+	const orders, stock = 60, 500
+	pods := startPods(t)
+	here := serve(t, pods[0].Catalog).Staff(staffID)
+	httpapitest.Has[struct{}](t, here.Post(categories, `{"name":"Electronics"}`), http.StatusCreated)
+	httpapitest.Has[struct{}](t, here.Post(products, fmt.Sprintf(`{"name":"Lamp","price":1,"category":1,"stock":%d}`, stock)), http.StatusCreated)
+	ctx, sold := context.WithCancel(t.Context())
+	defer sold()
+	var buyers, readers sync.WaitGroup
+	for _, one := range pods {
+		for range 2 {
+			buyers.Go(func() {
+				for range orders {
+					takeOne(t, one)
+				}
+			})
+		}
+		client := serve(t, one.Catalog).Customer(2)
+		for _, path := range []string{products, products + "?ordering=price", products + "1/"} {
+			readers.Go(func() {
+				for last := int64(stock); ctx.Err() == nil; {
+					now := stockIn(t, client.Get(path))
+					if now > last {
+						t.Errorf("%s shows %d after %d", path, now, last)
+					}
+					last = now
+				}
+			})
+		}
+	}
+	buyers.Wait()
+	sold()
+	readers.Wait()
+	for _, one := range pods {
+		for deadline := time.Now().Add(2 * time.Second); ; {
+			left := stockIn(t, serve(t, one.Catalog).Customer(2).Get(products))
+			if left == stock-4*orders {
+				break
+			}
+			if time.Now().After(deadline) {
+				t.Fatalf("at last it shows %d, want %d", left, stock-4*orders)
+			}
+		}
+	}
+}
+
+// takeOne sells one of product 1 and looks at once.
+func takeOne(t *testing.T, seller *pod) {
+	var moves catalog.Moves
+	err := seller.db.InTx(t.Context(), func(tx *gorm.DB) error {
+		moves = catalog.Moves{}
+		_, _, err := seller.TakeStock(tx, &moves, 1, 1)
+		return err
+	})
+	if err != nil {
+		t.Error(err)
+	}
+	seller.Announce(moves)
+}
+
+// stockIn is the stock of the one product on a page, or of a product's own page.
+func stockIn(t *testing.T, answer httpapitest.Answer) int64 {
+	page := httpapitest.Has[struct {
+		Stock   int64
+		Results []struct{ Stock int64 }
+	}](t, answer, http.StatusOK)
+	if len(page.Results) == 1 {
+		return page.Results[0].Stock
+	}
+	return page.Stock
+}
+
+// pod is a catalogue that tells others of changes.
+type pod struct {
+	*catalog.Catalog
+
+	db *database.DB
+}
+
+// startPods runs two pods until the test ends.
+func startPods(t *testing.T) []*pod {
+	url, redisURL := databasetest.Migrated(t), databasetest.Redis(t)
+	log := slog.New(slog.DiscardHandler)
+	ctx, stop := context.WithCancel(context.WithoutCancel(t.Context()))
+	pods := make([]*pod, 2)
+	var running sync.WaitGroup
+	for n := range pods {
+		db := databasetest.Open(t, url)
+		pods[n] = &pod{catalog.New(db), db}
+		redis, err := pubsub.Open(redisURL, "shop", log)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = redis.Close() })
+		running.Go(func() {
+			if err := pods[n].Run(ctx, redis, log); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	t.Cleanup(func() { stop(); running.Wait() })
+	return pods
 }

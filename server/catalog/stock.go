@@ -27,27 +27,30 @@ func (s *Catalog) Find(tx *gorm.DB, id int64) (found Summary, ok bool, err error
 // until tx ends: to wait for one another and never in a circle, all take products in ascending order of id.
 // What moved is noted for [Catalog.Announce].
 func (s *Catalog) TakeStock(tx *gorm.DB, moves *Moves, id, units int64) (taken Summary, ok bool, err error) {
-	row := tx.Raw(`UPDATE products SET stock = stock - ? WHERE id = ? AND stock >= ? AND archived_at IS NULL
-		RETURNING id, name, price_cents, (SELECT c.name FROM categories c WHERE c.id = products.category_id), stock`, units, id, units)
-	var left int64
-	taken, ok, err = database.SelectOne(row, func(s *Summary) []any { return append(s.columns(), &left) })
+	row := tx.Raw(`UPDATE products SET stock = stock - ?, stock_moves = stock_moves + 1 WHERE id = ? AND stock >= ? AND archived_at IS NULL
+		RETURNING id, name, price_cents, (SELECT c.name FROM categories c WHERE c.id = products.category_id), stock, stock_moves`, units, id, units)
+	left := level{Product: id}
+	taken, ok, err = database.SelectOne(row, func(s *Summary) []any { return append(s.columns(), &left.Stock, &left.Moves) })
 	if err != nil {
 		return Summary{}, false, fmt.Errorf("take stock of product %d: %w", id, err)
 	}
 	if ok {
-		moves.note(id, left == 0)
+		moves.note(left, left.Stock == 0)
 	}
 	return taken, ok, nil
 }
 
 // ReturnStock puts units back, up to the largest stock there can be, in ascending order of id like TakeStock.
 func (s *Catalog) ReturnStock(tx *gorm.DB, moves *Moves, id, units int64) error {
-	var left int64
-	err := tx.Raw(`UPDATE products SET stock = CASE WHEN stock > ? THEN ? ELSE stock + ? END WHERE id = ? RETURNING stock`,
-		math.MaxInt32-units, math.MaxInt32, units, id).Scan(&left).Error
+	row := tx.Raw(`UPDATE products SET stock = CASE WHEN stock > ? THEN ? ELSE stock + ? END, stock_moves = stock_moves + 1
+		WHERE id = ? RETURNING stock, stock_moves`, math.MaxInt32-units, math.MaxInt32, units, id)
+	now, ok, err := database.SelectOne(row, func(l *level) []any { return []any{&l.Stock, &l.Moves} })
 	if err != nil {
 		return fmt.Errorf("return stock of product %d: %w", id, err)
 	}
-	moves.note(id, left == units)
+	if ok {
+		now.Product = id
+		moves.note(now, now.Stock == units)
+	}
 	return nil
 }

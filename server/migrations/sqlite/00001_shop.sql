@@ -50,6 +50,7 @@ CREATE TABLE products (
     description text        NOT NULL DEFAULT '',
     price_cents bigint      NOT NULL CHECK (price_cents >= 0),
     stock       integer     NOT NULL CHECK (stock >= 0),
+    stock_moves integer     NOT NULL DEFAULT 0, -- by orders, ever: of two stocks the one after more of them is the later
     category_id bigint      NOT NULL REFERENCES categories (id),
     image       text        NOT NULL DEFAULT '',
     featured    boolean     NOT NULL DEFAULT false,
