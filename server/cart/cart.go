@@ -35,11 +35,7 @@ func (s *Cart) Metrics() []prometheus.Collector { return []prometheus.Collector{
 // product id, the order in which stock is taken. The cart stays locked until the transaction ends, so that a
 // second order of the same cart finds it empty, and what is put in meanwhile stays for the next.
 func (s *Cart) CheckOut(tx *gorm.DB, userID int64) ([]Line, error) {
-	id, ok, err := lockCart(tx, userID)
-	if err != nil || !ok {
-		return nil, err
-	}
-	lines, err := emptyCart(tx, id)
+	lines, err := emptyCart(tx, userID)
 	slices.SortFunc(lines, func(a, b Line) int { return cmp.Compare(a.ProductID, b.ProductID) })
 	return lines, err
 }
@@ -47,29 +43,33 @@ func (s *Cart) CheckOut(tx *gorm.DB, userID int64) ([]Line, error) {
 // add puts more of a product into a user's cart.
 func (s *Cart) add(ctx context.Context, userID, productID, quantity int64) (item, error) {
 	tx := s.db.WithContext(ctx)
-	product, ok, err := s.catalog.Find(tx, productID)
-	if err != nil {
-		return item{}, err
+	grown, ok, err := growItem(tx, userID, productID, quantity)
+	if err == nil && !ok {
+		grown, err = s.addAgain(tx, userID, productID, quantity)
 	}
-	if !ok {
-		return item{}, productNotFound()
-	}
-	cartID, err := findCart(tx, userID)
-	if err != nil {
-		return item{}, err
-	}
-	grown, ok, err := growItem(tx, cartID, productID, quantity)
 	if database.IsReferenced(err) { // the product was erased a moment ago
 		return item{}, productNotFound()
 	}
+	return grown.priced(), err
+}
+
+// addAgain finds out why a product could not be put into a user's cart: it may be that there was no cart yet.
+func (s *Cart) addAgain(tx *gorm.DB, userID, productID, quantity int64) (item, error) {
+	_, onSale, err := s.catalog.Find(tx, productID)
 	if err != nil {
 		return item{}, err
 	}
-	if !ok {
-		return item{}, s.insufficient()
+	if !onSale {
+		return item{}, productNotFound()
 	}
-	grown.Product = product
-	return grown.priced(), nil
+	if _, err := findCart(tx, userID); err != nil {
+		return item{}, err
+	}
+	grown, ok, err := growItem(tx, userID, productID, quantity)
+	if err == nil && !ok {
+		err = s.insufficient()
+	}
+	return grown, err
 }
 
 func productNotFound() error {

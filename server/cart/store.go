@@ -25,15 +25,6 @@ func findCart(tx *gorm.DB, userID int64) (id int64, err error) {
 	return id, nil
 }
 
-// lockCart holds a user's cart until tx ends and returns its id; ok is false when there is none yet.
-func lockCart(tx *gorm.DB, userID int64) (id int64, ok bool, err error) {
-	id, ok, err = scanID(database.Locked(tx.Table("carts").Select("id").Where("user_id = ?", userID)))
-	if err != nil {
-		return 0, false, fmt.Errorf("lock the cart of user %d: %w", userID, err)
-	}
-	return id, ok, nil
-}
-
 func scanID(query *gorm.DB) (id int64, ok bool, err error) {
 	return database.SelectOne(query, func(id *int64) []any { return []any{id} })
 }
@@ -51,9 +42,11 @@ type itemRow struct {
 	item
 }
 
-func (r *itemRow) columns() []any {
-	return []any{&r.cartID, &r.ID, &r.Product.ID, &r.Product.Name, &r.Product.Price, &r.Product.CategoryName, &r.Quantity}
+func (i *item) columns() []any {
+	return []any{&i.ID, &i.Product.ID, &i.Product.Name, &i.Product.Price, &i.Product.CategoryName, &i.Quantity}
 }
+
+func (r *itemRow) columns() []any { return append([]any{&r.cartID}, r.item.columns()...) }
 
 // readCart returns a user's cart.
 func readCart(tx *gorm.DB, userID int64) (contents, error) {
@@ -84,19 +77,23 @@ func readItem(tx *gorm.DB, userID, itemID int64) (item, error) {
 	return row.priced(), nil
 }
 
-// growItem puts more of a product into a cart, in one statement that looks at the stock and at what is in
-// the cart already, and returns the item's id and quantity. ok is false when that exceeds the stock.
-func growItem(tx *gorm.DB, cartID, productID, quantity int64) (grown item, ok bool, err error) {
+// growItem puts more of a product into a user's cart, in one statement that looks at the stock and at what is
+// in the cart already, and returns the item without its total. ok is false when that exceeds the stock, or when
+// there is no such product or no cart.
+func growItem(tx *gorm.DB, userID, productID, quantity int64) (grown item, ok bool, err error) {
+	const product = "FROM products p WHERE p.id = cart_items.product_id"
 	row := tx.Raw(`INSERT INTO cart_items (cart_id, product_id, quantity)
-		SELECT CAST(? AS bigint), p.id, CAST(? AS integer) FROM products p
-			WHERE p.id = ? AND p.archived_at IS NULL AND p.stock >= ?
+		SELECT k.id, p.id, CAST(? AS integer) FROM carts k, products p
+			WHERE k.user_id = ? AND p.id = ? AND p.archived_at IS NULL AND p.stock >= ?
 		ON CONFLICT (cart_id, product_id) DO UPDATE SET quantity = cart_items.quantity + excluded.quantity
 			WHERE CAST(cart_items.quantity AS bigint) + excluded.quantity
 				<= (SELECT p.stock FROM products p WHERE p.id = excluded.product_id)
-		RETURNING id, quantity`, cartID, quantity, productID, quantity)
-	grown, ok, err = database.SelectOne(row, func(i *item) []any { return []any{&i.ID, &i.Quantity} })
+		RETURNING id, product_id, (SELECT p.name `+product+`), (SELECT p.price_cents `+product+`),
+			(SELECT c.name FROM categories c WHERE c.id = (SELECT p.category_id `+product+`)), quantity`,
+		quantity, userID, productID, quantity)
+	grown, ok, err = database.SelectOne(row, (*item).columns)
 	if err != nil {
-		return item{}, false, fmt.Errorf("put product %d into cart %d: %w", productID, cartID, err)
+		return item{}, false, fmt.Errorf("put product %d into the cart of user %d: %w", productID, userID, err)
 	}
 	return grown, ok, nil
 }
@@ -132,12 +129,13 @@ func clearCart(tx *gorm.DB, userID int64) error {
 	return nil
 }
 
-// emptyCart takes everything out of a cart and returns it.
-func emptyCart(tx *gorm.DB, cartID int64) ([]Line, error) {
-	taken := tx.Raw("DELETE FROM cart_items WHERE cart_id = ? RETURNING product_id, quantity", cartID)
+// emptyCart takes everything out of a user's cart, which it holds until tx ends, and returns it.
+func emptyCart(tx *gorm.DB, userID int64) ([]Line, error) {
+	taken := tx.Raw("DELETE FROM cart_items WHERE cart_id = (SELECT id FROM carts WHERE user_id = ?"+database.ForUpdate(tx)+
+		") RETURNING product_id, quantity", userID)
 	lines, err := database.Select(taken, func(l *Line) []any { return []any{&l.ProductID, &l.Quantity} })
 	if err != nil {
-		return nil, fmt.Errorf("empty cart %d: %w", cartID, err)
+		return nil, fmt.Errorf("empty the cart of user %d: %w", userID, err)
 	}
 	return lines, nil
 }

@@ -53,6 +53,14 @@ func Locked(tx *gorm.DB) *gorm.DB {
 	return tx.Clauses(clause.Locking{Strength: clause.LockingStrengthUpdate})
 }
 
+// ForUpdate is [Locked] for a query that is written out: the words that end it.
+func ForUpdate(tx *gorm.DB) string {
+	if tx.Name() == "sqlite" {
+		return ""
+	}
+	return " FOR UPDATE"
+}
+
 // IsDuplicate reports whether a unique constraint refused a row.
 func IsDuplicate(err error) bool {
 	return sqlState(err) == uniqueViolation ||
