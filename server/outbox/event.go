@@ -53,18 +53,26 @@ func Record(tx *gorm.DB, userID int64, frame any) (Event, error) {
 	if encoded[0] != '{' {
 		return Event{}, fmt.Errorf("encode a notification of user %d: %s is not an object", userID, encoded)
 	}
-	event := Event{UserID: userID, Frame: encoded}
-	err = tx.Raw(`INSERT INTO notification_counters (user_id, last_event_id) VALUES (?, 1)
-		ON CONFLICT (user_id) DO UPDATE SET last_event_id = notification_counters.last_event_id + 1
-		RETURNING last_event_id`, userID).Scan(&event.EventID).Error
-	if err != nil {
-		return Event{}, fmt.Errorf("number a notification of user %d: %w", userID, err)
-	}
-	event.CreatedAt = database.Now()
-	err = tx.Exec(`INSERT INTO notification_events (user_id, event_id, frame, created_at) VALUES (?, ?, ?, ?)`,
-		userID, event.EventID, string(encoded), event.CreatedAt).Error
-	if err != nil {
+	event := Event{UserID: userID, Frame: encoded, CreatedAt: database.Now()}
+	if event.EventID, err = insertEvent(tx, event); err != nil {
 		return Event{}, fmt.Errorf("record a notification of user %d: %w", userID, err)
 	}
 	return event, nil
+}
+
+// insertEvent gives an event its number and stores it.
+func insertEvent(tx *gorm.DB, event Event) (number int64, err error) {
+	const next = `INSERT INTO notification_counters (user_id, last_event_id) VALUES (?, 1)
+		ON CONFLICT (user_id) DO UPDATE SET last_event_id = notification_counters.last_event_id + 1
+		RETURNING last_event_id`
+	const store = "INSERT INTO notification_events (user_id, event_id, frame, created_at) "
+	if tx.Name() != "sqlite" { // where a statement writes to one table
+		err = tx.Raw("WITH next AS ("+next+") "+store+"SELECT CAST(? AS bigint), last_event_id, ?, ? FROM next RETURNING event_id",
+			event.UserID, event.UserID, string(event.Frame), event.CreatedAt).Scan(&number).Error
+		return number, err
+	}
+	if err := tx.Raw(next, event.UserID).Scan(&number).Error; err != nil {
+		return 0, err
+	}
+	return number, tx.Exec(store+"VALUES (?, ?, ?, ?)", event.UserID, number, string(event.Frame), event.CreatedAt).Error
 }
