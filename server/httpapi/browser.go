@@ -11,13 +11,14 @@ import (
 
 // Headers that browsers heed. An answer of the API is data: never a page, a frame or a script of another
 // site, and never kept by a cache that was not told it may. A handler that serves something else says so.
-var protections = [...][2]string{
-	{fiber.HeaderCacheControl, "no-store"},
-	{fiber.HeaderContentSecurityPolicy, "default-src 'none'; frame-ancestors 'none'"},
-	{"Cross-Origin-Resource-Policy", "same-origin"},
-	{fiber.HeaderReferrerPolicy, "no-referrer"},
-	{fiber.HeaderXContentTypeOptions, "nosniff"},
-	{fiber.HeaderXFrameOptions, "DENY"},
+// Their names are spelled the way that fasthttp does, which need not be done again then.
+var protections = [...][2][]byte{
+	{[]byte(fiber.HeaderCacheControl), []byte("no-store")},
+	{[]byte(fiber.HeaderContentSecurityPolicy), []byte("default-src 'none'; frame-ancestors 'none'")},
+	{[]byte("Cross-Origin-Resource-Policy"), []byte("same-origin")},
+	{[]byte(fiber.HeaderReferrerPolicy), []byte("no-referrer")},
+	{[]byte(fiber.HeaderXContentTypeOptions), []byte("nosniff")},
+	{[]byte(fiber.HeaderXFrameOptions), []byte("DENY")},
 }
 
 func protect(c *fiber.Ctx) error {
@@ -27,7 +28,7 @@ func protect(c *fiber.Ctx) error {
 
 func setProtections(c *fiber.Ctx) {
 	for _, header := range protections {
-		c.Set(header[0], header[1])
+		c.Response().Header.SetCanonical(header[0], header[1])
 	}
 }
 

@@ -93,7 +93,7 @@ var saneRequestID = regexp.MustCompile(`^[A-Za-z0-9._:/+=-]{1,128}$`)
 // identify takes the client's request id if it is sane, else makes one, and echoes it.
 func identify(c *fiber.Ctx) error {
 	id := strings.Clone(c.Get(fiber.HeaderXRequestID))
-	if !saneRequestID.MatchString(id) {
+	if id == "" || !saneRequestID.MatchString(id) {
 		id = rand.Text()
 	}
 	c.Locals(requestIDKey{}, id)

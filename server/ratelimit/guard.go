@@ -71,13 +71,24 @@ func (g *Guard) before(c *fiber.Ctx, limit Limit, key string) error {
 	return c.Next()
 }
 
+var policyHeader, stateHeader = []byte("Ratelimit-Policy"), []byte("Ratelimit")
+
+// fields appends a value such as "user";q=600;w=60.
+func fields(value []byte, name, first string, one int64, second string, two int64) []byte {
+	value = append(strconv.AppendQuote(value, name), first...)
+	value = append(strconv.AppendInt(value, one, 10), second...)
+	return strconv.AppendInt(value, two, 10)
+}
+
 // count uses a limit once, tells the client how it stands, and returns the 429 of one that is used up. The
 // headers are those of draft-ietf-httpapi-ratelimit-headers.
 func (g *Guard) count(c *fiber.Ctx, limit Limit, key string) error {
 	decision := g.limiter.Take(c.UserContext(), limit, key)
 	if decision.Known {
-		c.Set("RateLimit-Policy", fmt.Sprintf("%q;q=%d;w=%d", limit.Name, limit.Count, seconds(limit.Per)))
-		c.Set("RateLimit", fmt.Sprintf("%q;r=%d;t=%d", limit.Name, decision.Remaining, seconds(decision.Reset)))
+		var buffer [64]byte
+		header := &c.Response().Header
+		header.SetCanonical(policyHeader, fields(buffer[:0], limit.Name, ";q=", limit.Count, ";w=", seconds(limit.Per)))
+		header.SetCanonical(stateHeader, fields(buffer[:0], limit.Name, ";r=", decision.Remaining, ";t=", seconds(decision.Reset)))
 	}
 	if decision.Allowed {
 		return nil
