@@ -3,13 +3,15 @@
 //	go run ./hack/bench coldstart       go run ./server with empty Go caches → the first answer
 //	go run ./hack/bench ready [N]       kubectl apply of a Shop with its own databases → Ready, N times
 //	go run ./hack/bench rest            the operator with nothing to do: memory and API writes in a minute
-//	go run ./hack/bench api             each hot path of the API beside its bare ceiling, on databases of its own
+//	go run ./hack/bench api [WORD]      each hot path of the API, or those named so, beside its bare ceiling, on databases of its own
+//	go run ./hack/bench million         reads of a catalogue of a million products
 //	go run ./hack/bench notifications   what connections and notifications cost two servers, on databases of their own
 //
 // ready and rest need the cluster of `make up`, or another one in KUBECONFIG.
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"os"
@@ -29,33 +31,29 @@ func main() {
 }
 
 func run(ctx context.Context, args []string) error {
-	name, count := "", 3
-	if len(args) > 0 {
-		name = args[0]
-	}
-	if name == "prebuilt" && len(args) == 2 { // the ceiling of api, a process of its own
-		return prebuilt(args[1])
-	}
-	if len(args) > 1 {
-		n, err := strconv.Atoi(args[1])
-		if err != nil || n < 1 || n > 20 {
-			return fmt.Errorf("bad count %q: want 1 to 20", args[1])
-		}
-		count = n
-	}
+	args = append(args, "", "")
+	name, argument := args[0], args[1]
 	switch name {
 	case "api":
-		return benchAPI(ctx)
+		return benchAPI(ctx, argument)
+	case "prebuilt": // the ceiling of api, a process of its own
+		return prebuilt(argument)
 	case "coldstart":
 		return coldStart(ctx)
+	case "million":
+		return benchMillion(ctx)
 	case "notifications":
 		return benchNotifications(ctx)
 	case "ready":
+		count, err := strconv.Atoi(cmp.Or(argument, "3"))
+		if err != nil || count < 1 || count > 20 {
+			return fmt.Errorf("bad count %q: want 1 to 20", argument)
+		}
 		return applyToReady(ctx, count)
 	case "rest":
 		return atRest(ctx)
 	default:
-		return fmt.Errorf("unknown benchmark %q: want api, coldstart, notifications, ready or rest", name)
+		return fmt.Errorf("unknown benchmark %q: want api, coldstart, million, notifications, ready or rest", name)
 	}
 }
 
