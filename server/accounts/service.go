@@ -46,7 +46,7 @@ type Accounts struct {
 // New makes the feature.
 func New(o Options) *Accounts {
 	return &Accounts{
-		store: store{o.DB}, issuer: o.Issuer, families: tokens.NewFamilies(o.DB, o.Issuer),
+		store: newStore(o.DB), issuer: o.Issuer, families: tokens.NewFamilies(o.DB, o.Issuer),
 		hasher: newHasher(owaspCost), guesses: &guesses{redis: o.Redis, log: o.Log}, resets: newResets(o),
 		proxies: o.Proxies, log: o.Log,
 	}
@@ -69,7 +69,7 @@ func (a *Accounts) Authenticate(ctx context.Context, token string) (httpapi.Call
 
 // standing refuses a valid token whose user is gone or no longer active, or whose login has ended.
 func (a *Accounts) standing(ctx context.Context, claims tokens.Claims) (standing, error) {
-	now, err := a.store.standing(ctx, claims.UserID, claims.Family)
+	now, err := a.store.standing(ctx, login{claims.UserID, claims.Family})
 	if err == nil && (!now.IsActive || !now.Lasts) {
 		err = httpapi.BadToken()
 	}

@@ -14,7 +14,16 @@ import (
 var errNoUser = errors.New("no such user")
 
 // store is all SQL on users.
-type store struct{ db *database.DB }
+type store struct {
+	db        *database.DB
+	standings *database.Batch[login, standing]
+}
+
+func newStore(db *database.DB) store {
+	s := store{db: db}
+	s.standings = database.NewBatch(s.readStandings)
+	return s
+}
 
 // insert adds a user in a transaction and sets its id. A taken email or username is [database.IsDuplicate].
 func (s store) insert(tx *gorm.DB, u *user) error {
@@ -53,18 +62,44 @@ func (s store) find(ctx context.Context, condition string, value any) (user, err
 	return found, nil
 }
 
+// login is a user's login, from which tokens descend.
+type login struct {
+	userID int64
+	family string
+}
+
 // standing is what every request has to know of its user and the login of its token.
 type standing struct{ IsActive, IsStaff, Lasts bool }
 
-// standing is the zero one, not active, if there is no such user.
-func (s store) standing(ctx context.Context, id int64, login string) (now standing, err error) {
-	err = s.db.WithContext(ctx).Raw(`SELECT is_active, is_staff,
-		EXISTS (SELECT 1 FROM refresh_families f WHERE f.id = ? AND f.user_id = users.id) AS lasts
-		FROM users WHERE id = ?`, login, id).Scan(&now).Error
-	if err != nil {
-		return standing{}, fmt.Errorf("read the standing of user %d: %w", id, err)
+// standing is the zero one, not active, if there is no such user. Many that are asked for at once are read in
+// one query.
+func (s store) standing(ctx context.Context, of login) (standing, error) {
+	return s.standings.Ask(ctx, of)
+}
+
+func (s store) readStandings(ctx context.Context, logins []login) (map[login]standing, error) {
+	var arguments []any
+	for _, one := range logins {
+		arguments = append(arguments, one.userID, one.family)
 	}
-	return now, nil
+	values, arguments := database.Values("(CAST(? AS bigint), CAST(? AS text))", arguments)
+	type row struct {
+		login
+		standing
+	}
+	found, err := database.Select(s.db.WithContext(ctx).Raw(`WITH asked (user_id, family) AS (VALUES `+values+`)
+		SELECT asked.user_id, asked.family, users.is_active, users.is_staff, f.id IS NOT NULL
+		FROM asked JOIN users ON users.id = asked.user_id
+		LEFT JOIN refresh_families f ON f.id = asked.family AND f.user_id = users.id`, arguments...),
+		func(r *row) []any { return []any{&r.userID, &r.family, &r.IsActive, &r.IsStaff, &r.Lasts} })
+	if err != nil {
+		return nil, fmt.Errorf("read the standing of %d users: %w", len(logins), err)
+	}
+	standings := make(map[login]standing, len(found))
+	for _, one := range found {
+		standings[one.login] = one.standing
+	}
+	return standings, nil
 }
 
 // holdPassword reports whether a user's password is still the one that was read, and keeps it so until the

@@ -2,6 +2,7 @@ package database
 
 import (
 	"errors"
+	"strings"
 
 	"gorm.io/gorm"
 )
@@ -33,4 +34,16 @@ func SelectOne[T any](query *gorm.DB, columns func(row *T) []any) (row T, ok boo
 		return row, false, err
 	}
 	return found[0], true, nil
+}
+
+// Values makes the rows of VALUES, of which row is one, such as "(CAST(? AS bigint), ?)". It fills up to a
+// power of two with rows of NULL, which equal nothing, so that the number of different statements, which the
+// driver prepares and keeps, stays small.
+func Values(row string, arguments []any) (rows string, filled []any) {
+	columns, count := strings.Count(row, "?"), 1
+	for count*columns < len(arguments) {
+		count *= 2
+	}
+	filled = append(make([]any, 0, count*columns), arguments...)
+	return row + strings.Repeat(", "+row, count-1), filled[:count*columns]
 }

@@ -2,6 +2,7 @@ package database_test
 
 import (
 	"slices"
+	"strings"
 	"testing"
 
 	"gorm.io/gorm"
@@ -58,6 +59,22 @@ func TestSelect(t *testing.T) {
 			if _, err := database.Select(db.WithContext(t.Context()).Raw(bad), (*pair).columns); err == nil {
 				t.Errorf("%s gave no error", bad)
 			}
+		}
+	})
+}
+
+func TestValuesAreFilledUpWithRowsThatMatchNothing(t *testing.T) {
+	t.Parallel()
+	databasetest.ForEachEngine(t, func(t *testing.T, db *database.DB) {
+		rows, arguments := database.Values("(CAST(? AS bigint), CAST(? AS text))", []any{1, "a", 2, "b", 3, "c"})
+		if len(arguments) != 8 || strings.Count(rows, "?") != 8 {
+			t.Fatalf("%d arguments for %s", len(arguments), rows)
+		}
+		var found []int
+		err := db.WithContext(t.Context()).Raw(`WITH one (n, text) AS (VALUES `+rows+`)
+			SELECT other.n FROM one JOIN one other ON other.n = one.n AND other.text = one.text ORDER BY 1`, arguments...).Scan(&found).Error
+		if err != nil || !slices.Equal(found, []int{1, 2, 3}) {
+			t.Errorf("got %d, %v", found, err)
 		}
 	})
 }

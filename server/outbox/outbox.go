@@ -30,15 +30,18 @@ type Outbox struct {
 	redis *pubsub.Client
 	log   *slog.Logger
 	fresh chan Event
-	heard atomic.Bool // whether [Outbox.Listen] hears what is published
-	stuck bool        // whether the last attempt to publish failed; only publishAll knows
+	last  *database.Batch[int64, int64] // the last event of each user
+	heard atomic.Bool                   // whether [Outbox.Listen] hears what is published
+	stuck bool                          // whether the last attempt to publish failed; only publishAll knows
 
 	metrics *metrics
 }
 
 // New makes the outbox of this process.
 func New(db *database.DB, redis *pubsub.Client, log *slog.Logger) *Outbox {
-	return &Outbox{db: db, redis: redis, log: log, fresh: make(chan Event, freshLimit), metrics: newMetrics()}
+	o := &Outbox{db: db, redis: redis, log: log, fresh: make(chan Event, freshLimit), metrics: newMetrics()}
+	o.last = database.NewBatch(o.readLast)
+	return o
 }
 
 // Publish hands committed events to [Outbox.Run] and returns at once, whatever state Redis is in.

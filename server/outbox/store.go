@@ -3,7 +3,6 @@ package outbox
 import (
 	"context"
 	"fmt"
-	"strings"
 	"time"
 
 	"gorm.io/gorm"
@@ -17,13 +16,27 @@ type Mark struct {
 	EventID int64 // the last one seen; 0 for none
 }
 
-// Last reads the id of a user's newest committed event; 0 before the first.
+// Last reads the id of a user's newest committed event; 0 before the first. Many that are asked for at once
+// are read in one query.
 func (o *Outbox) Last(ctx context.Context, userID int64) (int64, error) {
-	var last int64
-	err := o.db.WithContext(ctx).
-		Raw("SELECT last_event_id FROM notification_counters WHERE user_id = ?", userID).Scan(&last).Error
+	return o.last.Ask(ctx, userID)
+}
+
+func (o *Outbox) readLast(ctx context.Context, userIDs []int64) (map[int64]int64, error) {
+	arguments := make([]any, len(userIDs))
+	for i, id := range userIDs {
+		arguments[i] = id
+	}
+	values, arguments := database.Values("(CAST(? AS bigint))", arguments)
+	counters, err := database.Select(o.db.WithContext(ctx).Raw(`
+		SELECT user_id, last_event_id FROM notification_counters WHERE user_id IN (VALUES `+values+`)`, arguments...),
+		func(counter *Mark) []any { return []any{&counter.UserID, &counter.EventID} })
 	if err != nil {
-		return 0, fmt.Errorf("read the last event of user %d: %w", userID, err)
+		return nil, fmt.Errorf("read the last events of %d users: %w", len(userIDs), err)
+	}
+	last := make(map[int64]int64, len(counters))
+	for _, counter := range counters {
+		last[counter.UserID] = counter.EventID
 	}
 	return last, nil
 }
@@ -93,23 +106,12 @@ func markPublished(db *gorm.DB, events []Event) error {
 	return nil
 }
 
-// pairs makes the rows of VALUES. It fills up to a power of two with rows that match nothing, so that the
-// number of different statements, which the driver prepares and keeps, stays small.
+// pairs makes the rows of VALUES.
 func pairs(marks []Mark) (values string, arguments []any) {
-	rows := 1
-	for rows < len(marks) {
-		rows *= 2
-	}
-	arguments = make([]any, 0, 2*rows+1)
-	for i := range rows {
-		var mark Mark
-		if i < len(marks) {
-			mark = marks[i]
-		}
+	for _, mark := range marks {
 		arguments = append(arguments, mark.UserID, mark.EventID)
 	}
-	const row = "(CAST(? AS bigint), CAST(? AS bigint))"
-	return row + strings.Repeat(", "+row, rows-1), arguments
+	return database.Values("(CAST(? AS bigint), CAST(? AS bigint))", arguments)
 }
 
 func selectEvents(query *gorm.DB) ([]Event, error) {
