@@ -29,7 +29,7 @@ const (
 const (
 	handshakeLimit   = 8 << 10         // bytes
 	handshakeTimeout = 5 * time.Second // for a whole one to arrive
-	handshakesAtOnce = 8 << 10         // connections that are no WebSocket yet
+	handshakesAtOnce = 4 << 10         // connections that are no WebSocket yet: see newcomers
 )
 
 // Options says how a listener treats its clients.
@@ -45,6 +45,10 @@ type Options struct {
 // New makes a Fiber application that answers in the API's dialect.
 func New(options Options) *fiber.App {
 	app := fiber.New(config(options))
+	if options.Sockets {
+		app.Server().KeepHijackedConns = true // a socket outlives the handler of its handshake, and closes itself
+		app.Server().ConnState = newNewcomers(handshakesAtOnce).note
+	}
 	app.Use(identify, protect, observe(options), crossOrigin(options.CORSOrigins), allow, bound, recoverPanic(options.Log), readWhole(options.Streamed))
 	return app
 }
@@ -68,7 +72,7 @@ func config(options Options) fiber.Config {
 	if options.Sockets {
 		config.ReadBufferSize = handshakeLimit
 		config.ReadTimeout = handshakeTimeout
-		config.Concurrency = handshakesAtOnce
+		config.Concurrency = 2 * handshakesAtOnce // those that have to go take a moment
 		config.ReduceMemoryUsage = true
 		config.StreamRequestBody = false // with it, memory is not reduced
 	}
