@@ -11,8 +11,8 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/gofiber/contrib/websocket"
-	"github.com/gofiber/fiber/v2"
+	"github.com/fasthttp/websocket"
+	"github.com/valyala/fasthttp"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/shopkeeper-dev/shopkeeper/server/httpapi"
@@ -35,7 +35,7 @@ type Hub struct {
 	origins      []string
 	log          *slog.Logger
 	pace         pace
-	upgrade      fiber.Handler
+	upgrader     websocket.FastHTTPUpgrader
 
 	sockets  registry
 	lagging  *userSet // those with a socket that needs events from the database
@@ -52,13 +52,13 @@ func New(options Options) *Hub {
 	for _, origin := range append([]string{options.PublicURL}, options.AllowedOrigins...) {
 		h.origins = append(h.origins, originOf(origin))
 	}
-	h.upgrade = websocket.New(h.serve, websocket.Config{
+	h.upgrader = websocket.FastHTTPUpgrader{
 		Subprotocols:    []string{bearer},
 		ReadBufferSize:  readBuffer,
 		WriteBufferSize: writeBuffer,
 		WriteBufferPool: &writeBuffers,
-		RecoverHandler:  h.recoverPanic,
-	})
+		CheckOrigin:     func(*fasthttp.RequestCtx) bool { return true }, // see [Hub.originAllowed]
+	}
 	return h
 }
 
@@ -92,22 +92,26 @@ func (h *Hub) deliver(event outbox.Event) {
 
 // mistrustAll makes every socket ask the database: something may have been published unheard.
 func (h *Hub) mistrustAll() {
+	var users []int64
 	for s := range h.sockets.all {
 		s.mistrust()
-		h.lagging.add(s.userID)
+		users = append(users, s.userID)
 	}
+	h.lagging.add(users...) // at once, so that they are read many at a time
 }
 
-// pollAll stands in for Redis while it is away: every socket asks the database again and again.
+// pollAll stands in for Redis while it is away: every socket asks the database again and again. A Redis that
+// restarts is back before the first time.
 func (h *Hub) pollAll(ctx context.Context) error {
-	for {
+	for away := false; ; {
 		pause := h.pace.poll*3/4 + rand.N(h.pace.poll/2) //nolint:gosec // jitter, so that pods take turns
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-time.After(pause):
 		}
-		if !h.outbox.Listening() {
+		wasAway := away
+		if away = !h.outbox.Listening(); away && wasAway {
 			h.mistrustAll()
 		}
 	}
@@ -129,15 +133,13 @@ func (h *Hub) tendAll(ctx context.Context) error {
 	}
 }
 
-// serve is the life of one socket after its handshake.
-func (h *Hub) serve(wrapper *websocket.Conn) {
-	admitted, _ := wrapper.Locals(admissionKey).(admission)
-	s := newSocket(wrapper.Conn, admitted, h.pace, h.lagging.add) // the wrapper itself is reused afterwards
+// open begins the life of a socket after its handshake. The goroutine that reads it is a new one, since its
+// stack and all that it refers to stay for as long as the socket: the HTTP server's has held a request.
+// [Hub.Drain] waits for it.
+func (h *Hub) open(conn *websocket.Conn, admitted admission) {
+	s := newSocket(conn, admitted, &h.pace, h.lagging)
 	surplus := h.sockets.add(s)
-	defer s.end()
 	h.metrics.opened.Inc()
-	defer h.sockets.remove(s)
-	defer func() { h.metrics.closed.WithLabelValues(s.reason()).Inc() }()
 	if surplus != nil {
 		surplus.close(websocket.ClosePolicyViolation, tooMany)
 	}
@@ -145,15 +147,23 @@ func (h *Hub) serve(wrapper *websocket.Conn) {
 		s.close(websocket.CloseServiceRestart, restarting)
 	}
 	h.lagging.add(s.userID) // for what was recorded during the handshake
+	go h.serve(s)
+}
+
+func (h *Hub) serve(s *socket) {
+	defer h.sockets.remove(s)
+	defer func() { h.metrics.closed.WithLabelValues(s.reason()).Inc() }()
+	defer s.end()
+	defer h.recoverPanic(s)
 	s.read(func(text []byte) { h.hear(s, text) })
 }
 
-// recoverPanic keeps a panic's text from the client, whom the library would tell.
-func (h *Hub) recoverPanic(wrapper *websocket.Conn) {
-	if cause := recover(); cause != nil { //nolint:revive // the library defers this function itself
-		h.log.Error("panic", "cause", cause, "stack", string(debug.Stack()))
+// recoverPanic confines a panic to the socket that it came from, and keeps its text from the client.
+func (h *Hub) recoverPanic(s *socket) {
+	if cause := recover(); cause != nil { //nolint:revive // serve defers this function itself
+		h.log.Error("panic", "user_id", s.userID, "cause", cause, "stack", string(debug.Stack()))
 		message := websocket.FormatCloseMessage(websocket.CloseInternalServerErr, "")
-		_ = wrapper.WriteControl(websocket.CloseMessage, message, time.Now().Add(time.Second)) // it is lost anyway
+		_ = s.conn.WriteControl(websocket.CloseMessage, message, time.Now().Add(time.Second)) // it is lost anyway
 	}
 }
 

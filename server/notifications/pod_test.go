@@ -29,7 +29,8 @@ const patience = 15 * time.Second
 
 func TestMain(m *testing.M) { databasetest.Main(m) }
 
-// The tests' tokens: user-7, staff-1, brief-7, which ends in a second, and unknown-7, which nobody can check now.
+// The tests' tokens: user-7, staff-1, brief-7, which ends in a second, unknown-7, which nobody can check now,
+// and panic-7.
 func authenticate(_ context.Context, token string) (httpapi.Caller, error) {
 	kind, digits, _ := strings.Cut(token, "-")
 	id, err := strconv.ParseInt(digits, 10, 64)
@@ -43,6 +44,8 @@ func authenticate(_ context.Context, token string) (httpapi.Caller, error) {
 		return httpapi.Caller{UserID: id, Expires: time.Now().Add(time.Second)}, nil
 	case "unknown":
 		return httpapi.Caller{}, httpapi.Unavailable()
+	case "panic":
+		panic("secret")
 	case "staff":
 		return httpapi.Caller{UserID: id, Staff: true}, nil
 	default:
@@ -81,6 +84,9 @@ func startPod(t *testing.T, db *database.DB, redisURL string, settings ...settin
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = redis.Close() })
+	if err := redis.Await(t.Context()); err != nil {
+		t.Fatal(err)
+	}
 	p := &pod{db: db}
 	p.outbox = outbox.New(p.db, redis, log)
 	p.hub = New(Options{Outbox: p.outbox, Authenticate: authenticate, PublicURL: "https://Public.example.com:443/shop/", Log: log})

@@ -103,7 +103,9 @@ func (u *userSet) add(userIDs ...int64) {
 	for _, id := range userIDs {
 		u.users[id] = struct{}{}
 	}
-	u.signal()
+	if len(u.users) > 0 {
+		u.signal()
+	}
 }
 
 func (u *userSet) size() int {

@@ -56,8 +56,8 @@ type socket struct {
 	conn    *websocket.Conn
 	userID  int64
 	resumes bool // wants its frames numbered
-	pace    pace
-	onLag   func(userIDs ...int64) // called when the queue is written and events are missing
+	pace    *pace
+	lagging *userSet // joined when the queue is written and events are missing
 	writer  sync.WaitGroup
 
 	mu      sync.Mutex
@@ -73,12 +73,12 @@ type socket struct {
 	pinged  time.Time
 	writing bool
 	closing bool // nothing more is queued
-	ended   bool // the connection is no longer this socket's
+	ended   bool // nothing more is written
 }
 
-func newSocket(conn *websocket.Conn, admitted admission, pace pace, onLag func(userIDs ...int64)) *socket {
+func newSocket(conn *websocket.Conn, admitted admission, pace *pace, lagging *userSet) *socket {
 	s := &socket{
-		conn: conn, userID: admitted.userID, resumes: admitted.resumes, expires: admitted.expires, pace: pace, onLag: onLag,
+		conn: conn, userID: admitted.userID, resumes: admitted.resumes, expires: admitted.expires, pace: pace, lagging: lagging,
 		cursor: admitted.cursor, stale: true,
 		pinged: time.Now().Add(-rand.N(pace.ping / 2)), //nolint:gosec // spreads the pings of those who came at once
 	}
@@ -146,12 +146,13 @@ func (s *socket) linger() {
 	_, _ = io.CopyN(io.Discard, s.conn.NetConn(), lingerLimit) // ends one way or another
 }
 
-// end waits for the writer. The connection belongs to the HTTP server again then.
+// end waits for the writer and closes the connection.
 func (s *socket) end() {
 	s.mu.Lock()
 	s.closing, s.ended = true, true
 	s.mu.Unlock()
 	s.writer.Wait()
+	_ = s.conn.Close() // all that mattered has been said
 }
 
 // deliver queues an event as it is published. It reports whether the socket now needs the database.
@@ -256,9 +257,7 @@ func (s *socket) close(code int, reason string) {
 func (s *socket) cut() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if !s.ended {
-		_ = s.conn.NetConn().SetDeadline(time.Now()) // fails only when it is closed already
-	}
+	_ = s.conn.NetConn().SetDeadline(time.Now()) // fails only when it is closed already
 }
 
 func (s *socket) farewell(code int, reason string) {
@@ -313,7 +312,7 @@ func (s *socket) next(done work) (next work, more bool) {
 	if s.ended || (len(s.queue) == 0 && !s.ping && s.bye == nil) {
 		s.writing = false
 		if s.lags() {
-			s.onLag(s.userID)
+			s.lagging.add(s.userID)
 		}
 		return work{}, false
 	}

@@ -12,7 +12,6 @@ import (
 	"time"
 
 	"github.com/fasthttp/websocket"
-	contrib "github.com/gofiber/contrib/websocket"
 
 	"github.com/shopkeeper-dev/shopkeeper/server/outbox"
 	"github.com/shopkeeper-dev/shopkeeper/server/pubsub"
@@ -118,6 +117,24 @@ func TestWhatClientsMayNotSend(t *testing.T) {
 		"compressed": {code: websocket.CloseProtocolError, reason: "RSV1 set", send: func(c *client) error {
 			return c.sendRaw(0xc1, 0x80, 1, 2, 3, 4)
 		}},
+		"a piece of nothing": {code: websocket.CloseProtocolError, reason: "continuation after FIN", send: func(c *client) error {
+			return c.sendRaw(0x80, 0x80, 1, 2, 3, 4)
+		}},
+		"a message in a message": {code: websocket.CloseProtocolError, reason: "data before FIN", send: func(c *client) error {
+			return c.sendRaw(0x01, 0x80, 1, 2, 3, 4, 0x81, 0x80, 1, 2, 3, 4)
+		}},
+		"a ping in pieces": {code: websocket.CloseProtocolError, reason: "FIN not set on control", send: func(c *client) error {
+			return c.sendRaw(0x09, 0x80, 1, 2, 3, 4)
+		}},
+		"a ping too long": {code: websocket.CloseProtocolError, reason: "len > 125 for control", send: func(c *client) error {
+			return c.sendRaw(append([]byte{0x89, 0xfe, 0x00, 0x7e, 1, 2, 3, 4}, make([]byte, 126)...)...)
+		}},
+		"a close with a code that is none": {code: websocket.CloseProtocolError, reason: "bad close code 1005", send: func(c *client) error {
+			return c.sendRaw(0x88, 0x82, 0, 0, 0, 0, 0x03, 0xed)
+		}},
+		"garbage": {code: websocket.CloseProtocolError, reason: "RSV1 set, RSV2 set, RSV3 set, bad opcode 15, bad MASK", send: func(c *client) error {
+			return c.sendRaw(0xff, 0x7e, 0xff, 0xff, 0xff, 0xff)
+		}},
 		"says goodbye": {code: websocket.CloseNormalClosure, send: func(c *client) error {
 			message := websocket.FormatCloseMessage(websocket.CloseNormalClosure, "bye")
 			return c.conn.WriteControl(websocket.CloseMessage, message, time.Now().Add(patience))
@@ -148,6 +165,39 @@ func TestWhatClientsMaySendHasNoEffect(t *testing.T) {
 	c.expectNothing(t)
 	p.notify(t, 7, numbered{User: 7, N: 1})
 	c.expect(t, upTo(7, 1)...)
+}
+
+// A message may come in pieces, with a ping between them.
+func TestMessageInPieces(t *testing.T) {
+	t.Parallel()
+	p := startPod(t, migrated(t), pubsub.Embedded)
+	c := p.connect(t, 7)
+	for _, piece := range []struct {
+		kind, size byte // masked with nothing
+		text       string
+	}{{0x01, 0x8f, `{"type":"auth",`}, {0x00, 0x80, ""}, {0x80, 0x91, `"token":"forged"}`}} {
+		if err := c.sendRaw(append([]byte{piece.kind, piece.size, 0, 0, 0, 0}, piece.text...)...); err != nil {
+			t.Fatal(err)
+		}
+		if err := c.conn.WriteControl(websocket.PingMessage, nil, time.Now().Add(patience)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	c.expectClose(t, 4401, "token not valid")
+}
+
+// The client's side ends while ours is open: nobody reads any more.
+func TestHalfOpenSocketIsClosed(t *testing.T) {
+	t.Parallel()
+	p := startPod(t, migrated(t), pubsub.Embedded)
+	half, other := p.dial(t, 7, "user-7"), p.connect(t, 7)
+	expectOpen(t, p, 2)
+	connection, ok := half.conn.NetConn().(*net.TCPConn)
+	if !ok || connection.CloseWrite() != nil {
+		t.Fatal("cannot end the client's side")
+	}
+	expectOpen(t, p, 1)
+	other.expectNothing(t)
 }
 
 // A client says who it is again, on the open socket, and so outlives the token that opened it.
@@ -333,12 +383,14 @@ func TestDrainDropsWhoDoesNotAnswerWhenItsTimeIsUp(t *testing.T) {
 func TestPanicIsNotToldToTheClient(t *testing.T) {
 	t.Parallel()
 	p := startPod(t, migrated(t), pubsub.Embedded)
-	p.hub.upgrade = contrib.New(func(*contrib.Conn) { panic("secret") }, contrib.Config{RecoverHandler: p.hub.recoverPanic})
-	c := p.connect(t, 7)
+	c, other := p.connect(t, 7), p.connect(t, 7)
+	c.say(t, `{"type":"auth","token":"panic-7"}`)
 	c.expectClose(t, websocket.CloseInternalServerErr, "")
 	if len(c.frames) != 0 {
 		t.Errorf("the client was told %s", <-c.frames)
 	}
+	expectOpen(t, p, 1)
+	other.expectNothing(t)
 }
 
 func (c *client) say(t *testing.T, text string) {
