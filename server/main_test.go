@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -117,6 +118,22 @@ func TestNotificationsCrossPods(t *testing.T) {
 	registered := want(t, 201, apis[0].api, "POST", "/auth/api/register/", "", registration)
 	token, userID := field(t, registered, "access"), field(t, registered, "id")
 	sockets := []*socket{open(t, hubs[0].sockets, userID, token), open(t, hubs[1].sockets, userID, token)}
+	parts := strings.Split(token, ".")
+	for bad, status := range map[string]int{
+		"":                                      401,
+		"nonsense":                              401,
+		field(t, registered, "refresh"):         401,
+		parts[0] + "." + parts[1] + ".":         401,
+		parts[0] + "." + parts[1] + ".AAAA":     401,
+		"eyJhbGciOiJub25lIn0." + parts[1] + ".": 401, // {"alg":"none"}
+		token + strings.Repeat("A", 5<<10):      401,
+		token + strings.Repeat("A", 9<<10):      431,
+	} {
+		_, response, err := websocket.DefaultDialer.DialContext(t.Context(), "ws://"+hubs[0].sockets+"/ws/notifications/"+userID+"/?token="+bad, nil)
+		if err == nil || response == nil || response.StatusCode != status {
+			t.Errorf("the token %.40q got %v, %v; want %d", bad, response, err, status)
+		}
+	}
 
 	for order, api := range apis {
 		want(t, 201, api.api, "POST", "/api/cart/items/", token, `{"product_id": 1}`)
@@ -134,6 +151,58 @@ func TestNotificationsCrossPods(t *testing.T) {
 	hubs[0].stop(t)
 	if err := <-closed; !websocket.IsCloseError(err, websocket.CloseServiceRestart) {
 		t.Errorf("the socket of a pod that stopped ended with %v, want 1012", err)
+	}
+}
+
+// A server that is told to stop says so, opens no more sockets, delivers to those it has while it sends them
+// elsewhere one by one, and ends.
+func TestServerStopsInOrder(t *testing.T) {
+	t.Parallel()
+	const sockets = 6
+	s := start(t, append(postgresShop(t), "SHOP_DRAIN_SECONDS=4")...)
+	awaitReady(t, s.api, http.StatusOK)
+	registered := want(t, 201, s.api, "POST", "/auth/api/register/", "", registration)
+	token, userID := field(t, registered, "access"), field(t, registered, "id")
+	want(t, 201, s.api, "POST", "/api/cart/items/", token, `{"product_id": 1}`)
+	frames, closed := make(chan string, sockets), make(chan time.Time, sockets)
+	for range sockets {
+		one := open(t, s.sockets, userID, token)
+		go func() {
+			_, frame, err := one.ReadMessage()
+			if err == nil {
+				frames <- string(frame)
+				_, _, err = one.ReadMessage()
+			}
+			if !websocket.IsCloseError(err, websocket.CloseServiceRestart) {
+				t.Errorf("a socket ended with %v, want 1012", err)
+			}
+			closed <- time.Now()
+		}()
+	}
+
+	if err := s.process.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	awaitReady(t, s.sockets, http.StatusServiceUnavailable)
+	want(t, 201, s.api, "POST", "/api/orders/", token, `{"shipping_address": "here"}`)
+	_, response, err := websocket.DefaultDialer.DialContext(t.Context(), "ws://"+s.sockets+"/ws/notifications/"+userID+"/?token="+token, nil)
+	if err == nil || response == nil || response.StatusCode != http.StatusServiceUnavailable {
+		t.Fatalf("a new socket got %v, %v", response, err)
+	}
+	response.Body.Close()
+	first := <-closed
+	last := first
+	for range sockets - 1 {
+		last = <-closed
+	}
+	if spread := last.Sub(first); spread < 2*time.Second || spread > 5*time.Second {
+		t.Errorf("the closes are spread over %s, want 3.3 s", spread)
+	}
+	if err := s.process.Wait(); err != nil {
+		t.Errorf("the server ended with %v:\n%s", err, s.log)
+	}
+	if len(frames) == 0 {
+		t.Error("nothing was delivered in the meantime")
 	}
 }
 
