@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"os"
 	"slices"
@@ -27,6 +28,8 @@ const (
 	steadyTime   = 5 * time.Second
 	orderCount   = 2_000
 	orderPause   = 5 * time.Millisecond // 200 orders a second
+	siegeSize    = 10_000               // handshakes that never finish
+	siegePause   = 20                   // of them between two that do
 	settleTime   = 10 * time.Second     // until idle memory has gone back to the system
 	socketsLimit = 8 * time.Minute
 )
@@ -54,7 +57,7 @@ func benchNotifications(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	for _, measure := range []func(context.Context) error{b.connect, b.resync, b.order, b.flood, b.steady} {
+	for _, measure := range []func(context.Context) error{b.connect, b.resync, b.order, b.flood, b.steady, b.besiege} {
 		if err := measure(ctx); err != nil {
 			return errors.Join(err, printTable(b.rows...))
 		}
@@ -62,14 +65,17 @@ func benchNotifications(ctx context.Context) (err error) {
 	return printTable(b.rows...)
 }
 
-// allowFiles raises the limit of open files: one a socket, and some.
+// mostFiles is how many files are open at once: one a socket, and some.
+const mostFiles = busySockets + siegeSize + 1000
+
+// allowFiles raises the limit of open files.
 func allowFiles() error {
 	var limit syscall.Rlimit
 	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil {
 		return fmt.Errorf("ask how many files may be open: %w", err)
 	}
-	if limit.Max < idleSockets+1000 {
-		return fmt.Errorf("only %d files may be open: want %d (ulimit -Hn)", limit.Max, idleSockets+1000)
+	if limit.Max < mostFiles {
+		return fmt.Errorf("only %d files may be open: want %d (ulimit -Hn)", limit.Max, mostFiles)
 	}
 	limit.Cur = limit.Max
 	if err := syscall.Setrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil {
@@ -92,7 +98,7 @@ func (b *socketBench) start(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	options, err := redis.ParseURL(b.shop.redis)
+	options, err := redis.ParseURL(b.shop.redis.URL())
 	if err != nil {
 		return fmt.Errorf("read the Redis URL: %w", err)
 	}
@@ -132,29 +138,37 @@ func (b *socketBench) connect(ctx context.Context) error {
 	return nil
 }
 
-// resync records an event for every user that nobody publishes, and makes every pod lose its subscription.
+// resync records an event for every user that nobody publishes, and restarts Redis.
 func (b *socketBench) resync(ctx context.Context) error {
-	for _, statement := range []string{
+	const marker = "behind AS MATERIALIZE[D]" // of the query that reads what many users missed, and not of itself
+	before := b.fleet.received.Load()
+	err := b.run(ctx, "ALTER SYSTEM SET log_statement = 'all'", "SELECT pg_reload_conf()",
 		"INSERT INTO notification_counters (user_id, last_event_id) SELECT id, 1 FROM users",
 		`INSERT INTO notification_events (user_id, event_id, frame, created_at, published_at)
-			SELECT id, 1, '{"type":"order_notification","order_id":1,"message":"Order created successfully"}', now(), now() FROM users`,
-	} {
-		if _, err := b.pool.Exec(ctx, statement); err != nil {
-			return fmt.Errorf("record events: %w", err)
-		}
+			SELECT id, 1, '{"type":"order_notification","order_id":1,"message":"Order created successfully"}', now(), now() FROM users`)
+	if err != nil {
+		return err
 	}
-	started, before := time.Now(), b.fleet.received.Load()
-	if err := b.publisher.ClientKillByFilter(ctx, "TYPE", "pubsub").Err(); err != nil {
-		return fmt.Errorf("cut the subscriptions: %w", err)
+	if err := b.shop.redis.Restart(); err != nil {
+		return err
 	}
+	started := time.Now()
 	if err := b.fleet.await(ctx, before+idleSockets); err != nil {
 		return err
 	}
-	b.note("resync of 10,000 users after Redis cut them off", fmt.Sprintf("%.2f s", time.Since(started).Seconds()), "< 3 s")
+	took := time.Since(started)
+	var queries int
+	err = b.pool.QueryRow(ctx, `SELECT count(*) FROM regexp_matches(pg_read_file(current_setting('data_directory') || '/../log'), $1, 'g')`,
+		marker).Scan(&queries)
+	if err != nil {
+		return fmt.Errorf("count the queries: %w", err)
+	}
+	b.note("resync of 10,000 users after a restart of Redis", fmt.Sprintf("%.2f s", took.Seconds()), "< 3 s")
+	b.note("queries of that resync", fmt.Sprint(queries), "≤ 20")
 	for user := range b.next {
 		b.next[user] = 2
 	}
-	return nil
+	return b.run(ctx, "ALTER SYSTEM RESET log_statement", "SELECT pg_reload_conf()")
 }
 
 // order makes orders at one pod for users whose sockets are on the other.
@@ -278,6 +292,40 @@ func (b *socketBench) steady(ctx context.Context) error {
 	lock.Lock()
 	defer lock.Unlock()
 	b.note("Redis to socket, p99 at 10,000/s on 5,000 connections", percentile99(times), "< 10 ms")
+	return nil
+}
+
+// besiege begins handshakes at one pod that never finish, and opens sockets of others meanwhile.
+func (b *socketBench) besiege(ctx context.Context) error {
+	target := b.pods[0]
+	if err := os.WriteFile(fmt.Sprintf("/proc/%d/clear_refs", target.process.Process.Pid), []byte("5"), 0); err != nil {
+		return fmt.Errorf("forget the most memory that was used: %w", err)
+	}
+	before := target.status("VmRSS")
+	var unfinished []net.Conn
+	defer func() {
+		for _, connection := range unfinished {
+			_ = connection.Close() // it was never of use
+		}
+	}()
+	var times []time.Duration
+	for n := range siegeSize {
+		connection, err := dial(ctx, target.hub, n)
+		if err != nil {
+			return err
+		}
+		unfinished = append(unfinished, connection)
+		_, _ = fmt.Fprint(connection, "GET /ws/notifications/1/ HTTP/1.1\r\nHost: shop\r\n") // fails if it had to go already
+		if user := busySockets + 1 + n/siegePause; n%siegePause == 0 {
+			began := time.Now()
+			if err := b.fleet.open(ctx, target.hub, user, b.tokens[user]); err != nil {
+				return err
+			}
+			times = append(times, time.Since(began))
+		}
+	}
+	b.note("memory for 10,000 handshakes that never finish", fmt.Sprintf("%.0f MB", float64(target.status("VmHWM")-before)/1000), "bounded")
+	b.note("connect meanwhile, p99", percentile99(times), "")
 	return nil
 }
 

@@ -24,10 +24,11 @@ const (
 
 // shop is a PostgreSQL and a Redis of a benchmark's own, the servers on them, all on loopback, and its users.
 type shop struct {
-	postgres, redis string // URLs
-	pool            *pgxpool.Pool
-	tokens          []string // access tokens of the users from 1; the first is empty
-	pods            []pod
+	postgres string // URL
+	redis    *databasetest.Server
+	pool     *pgxpool.Pool
+	tokens   []string // access tokens of the users from 1; the first is empty
+	pods     []pod
 
 	scratch, program string
 	stopDatabases    func()
@@ -115,7 +116,7 @@ func (s *shop) start(ctx context.Context, settings ...string) (err error) {
 		return err
 	}
 	p.process = exec.CommandContext(ctx, s.program)
-	p.process.Env = append(append(os.Environ(), "SHOP_DATABASE_URL="+s.postgres, "SHOP_REDIS_URL="+s.redis,
+	p.process.Env = append(append(os.Environ(), "SHOP_DATABASE_URL="+s.postgres, "SHOP_REDIS_URL="+s.redis.URL(),
 		"SHOP_API_ADDR="+p.api, "SHOP_NOTIFICATIONS_ADDR="+p.hub, "SHOP_METRICS_ADDR=off", "SHOP_SIGNING_KEYS="+signingKeys,
 		"SHOP_ISSUER=bench", "SHOP_RATE_LIMITS=off", "SHOP_DRAIN_SECONDS=0", "SHOP_LOG_LEVEL=error"), settings...)
 	p.process.Stderr = os.Stderr

@@ -29,12 +29,21 @@ func newFleet(users int) *fleet {
 
 func (f *fleet) watch(onFrame func(user int, frame []byte)) { f.onFrame.Store(&onFrame) }
 
-// open opens the socket of a user. Source addresses take turns, since each has ports for some 28,000 sockets.
-func (f *fleet) open(ctx context.Context, address string, user int, token string) error {
-	dialer := net.Dialer{Timeout: 10 * time.Second, LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 0, 0, byte(2+user%8))}} //nolint:gosec // 2 to 9
+// dial opens the nth connection. Source addresses take turns, since each has ports for some 28,000.
+func dial(ctx context.Context, address string, n int) (net.Conn, error) {
+	dialer := net.Dialer{Timeout: 10 * time.Second, LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 0, 0, byte(2+n%8))}} //nolint:gosec // 2 to 9
 	connection, err := dialer.DialContext(ctx, "tcp", address)
 	if err != nil {
-		return fmt.Errorf("connect: %w", err)
+		return nil, fmt.Errorf("connect: %w", err)
+	}
+	return connection, nil
+}
+
+// open opens the socket of a user.
+func (f *fleet) open(ctx context.Context, address string, user int, token string) error {
+	connection, err := dial(ctx, address, user)
+	if err != nil {
+		return err
 	}
 	f.sockets[user] = connection
 	_, err = fmt.Fprintf(connection, "GET /ws/notifications/%d/ HTTP/1.1\r\nHost: shop\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"+

@@ -1,20 +1,30 @@
 package databasetest
 
-import "errors"
+import (
+	"errors"
+	"fmt"
+)
 
-// Standalone starts a PostgreSQL and a Redis for a program that is no test, and returns their URLs. Both end
-// when stop is called, or with the program.
-func Standalone() (postgres, redis string, stop func(), err error) {
+// Standalone starts a PostgreSQL, whose URL it returns, and a Redis for a program that is no test. Both end when
+// stop is called, or with the program.
+func Standalone() (postgres string, redis *Server, stop func(), err error) {
 	database, err := sharedPostgres()
 	if err != nil {
-		return "", "", sweep, err
+		return "", nil, sweep, err
 	}
-	cache, err := newRedis()
-	if err == nil {
-		err = cache.start()
+	if redis, err = newRedis(); err == nil {
+		err = redis.start()
 	}
 	if err != nil {
-		return "", "", sweep, errors.Join(err, database.stop())
+		return "", nil, sweep, errors.Join(err, database.stop())
 	}
-	return database.databaseURL("postgres"), cache.url, sweep, nil
+	return database.databaseURL("postgres"), redis, sweep, nil
+}
+
+// Restart stops the server and starts it again. It returns when the server answers.
+func (s *Server) Restart() error {
+	if err := errors.Join(s.stop(), s.start()); err != nil {
+		return fmt.Errorf("restart: %w", err)
+	}
+	return nil
 }
