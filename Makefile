@@ -62,14 +62,7 @@ lint-generated:
 
 .PHONY: lint-manifests
 lint-manifests: control-plane
-	$(TOOL) helm lint --strict --quiet charts/shopkeeper
-	{ \
-	  $(TOOL) helm template shopkeeper charts/shopkeeper --namespace shopkeeper-chart --include-crds; \
-	  for overlay in config/*/kustomization.yaml; do \
-	    echo ---; \
-	    $$KUBEBUILDER_ASSETS/kubectl kustomize "$$(dirname "$$overlay")"; \
-	  done; \
-	} | go run ./hack/ci/manifests
+	hack/ci/packaging
 
 .PHONY: lint-scripts
 lint-scripts:
@@ -83,9 +76,17 @@ generate: ## Make again what follows from the sources
 	hack/generate
 
 .PHONY: build
-build: ## Build both programs into dist/
+build: ## Build the programs into dist/; kubectl finds its plugin there with dist/ on the PATH
 	CGO_ENABLED=0 go build -ldflags "$(LDFLAGS)" -o dist/shopkeeper-server ./server
 	CGO_ENABLED=0 go build -ldflags "$(LDFLAGS)" -o dist/shopkeeper-operator ./controllers
+	CGO_ENABLED=0 go build -ldflags "$(LDFLAGS)" -o dist/kubectl-shop ./controllers/kubectl-shop
+	ln -sf kubectl-shop dist/kubectl_complete-shop
+
+.PHONY: dist
+dist: control-plane ## Package the operator into dist/: install.yaml for kubectl apply, and the chart
+	mkdir -p dist
+	$$KUBEBUILDER_ASSETS/kubectl kustomize config/default >dist/install.yaml
+	$(TOOL) helm package charts/shopkeeper --destination dist
 
 .PHONY: image-check
 image-check: ## Build the Dockerfile's images without Docker, and look into them

@@ -5,12 +5,14 @@ package main
 import (
 	"cmp"
 	"crypto/rand"
+	"crypto/tls"
 	"errors"
 	"flag"
 	"fmt"
 	"io"
 	"log/slog"
 	"os"
+	"path/filepath"
 	"strings"
 	"time"
 
@@ -20,6 +22,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/config"
 	"sigs.k8s.io/controller-runtime/pkg/healthz"
+	"sigs.k8s.io/controller-runtime/pkg/metrics/filters"
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
 	"github.com/shopkeeper-dev/shopkeeper/controllers/builders"
@@ -52,6 +55,8 @@ type options struct {
 	lease, leaseNamespace        string
 	concurrency                  int
 	metricsAddress, probeAddress string
+	metricsSecure                bool
+	metricsCertificate           string
 	logger                       *slog.Logger
 	showVersion                  bool
 }
@@ -77,7 +82,9 @@ func parse(arguments []string, usage io.Writer) (*options, error) {
 	flags.StringVar(&o.lease, "leader-election-id", "shopkeeper-operator", "`name` of the lease by which it is settled which one")
 	flags.StringVar(&o.leaseNamespace, "leader-election-namespace", "", "`namespace` of the lease; none means the operator's own")
 	flags.IntVar(&o.concurrency, "concurrency", 4, "`number` of Shops to work on at a time")
-	flags.StringVar(&o.metricsAddress, "metrics-bind-address", ":8080", "`address` of /metrics; 0 turns it off")
+	flags.StringVar(&o.metricsAddress, "metrics-bind-address", ":8443", "`address` of /metrics; 0 turns it off")
+	flags.BoolVar(&o.metricsSecure, "metrics-secure", true, "serve /metrics by HTTPS, and only to whom the API server lets get it; =false serves anyone by HTTP")
+	flags.StringVar(&o.metricsCertificate, "metrics-cert-dir", "", "`folder` of tls.crt and tls.key for /metrics, which may change; none means a certificate made at start")
 	flags.StringVar(&o.probeAddress, "health-probe-bind-address", ":8081", "`address` of /healthz and /readyz; 0 turns them off")
 	flags.StringVar(&logFormat, "log-format", "json", "`format` of the log, json or text")
 	flags.TextVar(&logLevel, "log-level", slog.LevelInfo, "lowest `level` to log: debug, info, warn or error")
@@ -171,11 +178,15 @@ func newManager(o *options) (ctrl.Manager, error) {
 	if err != nil {
 		return nil, err
 	}
+	metrics, err := metricsOptions(o)
+	if err != nil {
+		return nil, err
+	}
 	manager, err := ctrl.NewManager(cluster, ctrl.Options{
 		Scheme:                  scheme,
 		Cache:                   shop.CacheOptions(o.namespaces),
 		Client:                  client.Options{Cache: shop.ClientCacheOptions(o.namespaces)},
-		Metrics:                 metricsserver.Options{BindAddress: o.metricsAddress},
+		Metrics:                 metrics,
 		HealthProbeBindAddress:  o.probeAddress,
 		LeaderElection:          o.leaderElect,
 		LeaderElectionID:        o.lease,
@@ -192,4 +203,23 @@ func newManager(o *options) (ctrl.Manager, error) {
 		return nil, fmt.Errorf("set up the manager: %w", err)
 	}
 	return manager, nil
+}
+
+// metricsOptions are how /metrics is served. Whoever asks for it securely shows
+// a token, of which the API server is asked whose it is and whether it may.
+func metricsOptions(o *options) (metricsserver.Options, error) {
+	if !o.metricsSecure {
+		return metricsserver.Options{BindAddress: o.metricsAddress}, nil
+	}
+	if o.metricsCertificate != "" {
+		if _, err := tls.LoadX509KeyPair(filepath.Join(o.metricsCertificate, "tls.crt"), filepath.Join(o.metricsCertificate, "tls.key")); err != nil {
+			return metricsserver.Options{}, fmt.Errorf("--metrics-cert-dir: %w", err)
+		}
+	}
+	return metricsserver.Options{
+		BindAddress:    o.metricsAddress,
+		SecureServing:  true,
+		CertDir:        o.metricsCertificate,
+		FilterProvider: filters.WithAuthenticationAndAuthorization,
+	}, nil
 }

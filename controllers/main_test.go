@@ -11,11 +11,11 @@ import (
 func TestParse(t *testing.T) {
 	t.Setenv("RELATED_IMAGE_SERVER", "localhost/server")
 	t.Setenv("RELATED_IMAGE_REDIS", "localhost/redis:7")
-	options, err := parse([]string{"--watch-namespaces", "a, b,", "--redis-image=redis:8", "--log-level=debug", "--leader-elect"}, &strings.Builder{})
+	options, err := parse([]string{"--watch-namespaces", "a, b,", "--redis-image=redis:8", "--log-level=debug", "--leader-elect", "--metrics-secure=false"}, &strings.Builder{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !slices.Equal(options.namespaces, []string{"a", "b"}) || !options.leaderElect {
+	if !slices.Equal(options.namespaces, []string{"a", "b"}) || !options.leaderElect || options.metricsSecure {
 		t.Errorf("options %+v", options)
 	}
 	defaults := options.defaults

@@ -16,6 +16,8 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/clientcmd"
+	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/envtest"
 )
@@ -97,6 +99,26 @@ func Eventually(t *testing.T, check func() error) {
 		}
 	}
 	t.Fatalf("after %s: %v", Timeout, err)
+}
+
+// Kubeconfig writes a file with which kubectl and its like reach the API server
+// as config does, in a namespace.
+func Kubeconfig(t *testing.T, config *rest.Config, namespace string) string {
+	t.Helper()
+	const name = "test"
+	file := filepath.Join(t.TempDir(), "kubeconfig")
+	err := clientcmd.WriteToFile(clientcmdapi.Config{
+		CurrentContext: name,
+		Contexts:       map[string]*clientcmdapi.Context{name: {Cluster: name, AuthInfo: name, Namespace: namespace}},
+		Clusters:       map[string]*clientcmdapi.Cluster{name: {Server: config.Host, CertificateAuthorityData: config.CAData}},
+		AuthInfos: map[string]*clientcmdapi.AuthInfo{name: {
+			ClientCertificateData: config.CertData, ClientKeyData: config.KeyData, Impersonate: config.Impersonate.UserName,
+		}},
+	}, file)
+	if err != nil {
+		t.Fatalf("write a kubeconfig: %v", err)
+	}
+	return file
 }
 
 // MustContain fails unless the error's text has the part.

@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -15,6 +16,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -129,7 +131,7 @@ func atRest(ctx context.Context) error {
 	}
 	return printTable([]string{"operator at rest", ""},
 		[]string{"writes to Shops and their children in " + restTime.String(), fmt.Sprint(after - before)},
-		[]string{"resident memory", fmt.Sprintf("%.1f MiB", memory/(1<<20))})
+		[]string{"working set", fmt.Sprintf("%.1f MiB", memory/(1<<20))})
 }
 
 var (
@@ -156,23 +158,36 @@ func writes(ctx context.Context, cluster kubernetes.Interface) (total float64, e
 	return total, nil
 }
 
+// operatorMemory is the working set of the operator's pod, as the kubelet counts it.
 func operatorMemory(ctx context.Context, cluster kubernetes.Interface) (float64, error) {
 	pods, err := cluster.CoreV1().Pods(operatorNamespace).List(ctx, metav1.ListOptions{})
 	if err != nil || len(pods.Items) == 0 {
 		return 0, errors.Join(errors.New("find the operator's pod in "+operatorNamespace), err)
 	}
-	text, err := cluster.CoreV1().Pods(operatorNamespace).ProxyGet("http", pods.Items[0].Name, "8080", "metrics", nil).DoRaw(ctx)
+	operator := pods.Items[0]
+	text, err := cluster.CoreV1().RESTClient().Get().AbsPath("/api/v1/nodes", operator.Spec.NodeName, "proxy/stats/summary").DoRaw(ctx)
 	if err != nil {
-		return 0, fmt.Errorf("read the operator's metrics: %w", err)
+		return 0, fmt.Errorf("read the kubelet's statistics: %w", err)
 	}
-	families, err := parse(text)
-	if err != nil {
-		return 0, err
+	summary := struct {
+		Pods []struct {
+			PodRef struct {
+				UID types.UID `json:"uid"`
+			} `json:"podRef"`
+			Memory struct {
+				WorkingSetBytes float64 `json:"workingSetBytes"`
+			} `json:"memory"`
+		} `json:"pods"`
+	}{}
+	if err := json.Unmarshal(text, &summary); err != nil {
+		return 0, fmt.Errorf("read the kubelet's statistics: %w", err)
 	}
-	for _, metric := range families["process_resident_memory_bytes"].GetMetric() {
-		return metric.GetGauge().GetValue(), nil
+	for _, pod := range summary.Pods {
+		if pod.PodRef.UID == operator.UID {
+			return pod.Memory.WorkingSetBytes, nil
+		}
 	}
-	return 0, errors.New("the operator tells no process_resident_memory_bytes")
+	return 0, errors.New("the kubelet has no statistics of the operator's pod")
 }
 
 func parse(text []byte) (map[string]*dto.MetricFamily, error) {

@@ -1,11 +1,17 @@
 {{- /* The name of the operator's own objects. */ -}}
 {{- define "shopkeeper.name" -}}
 {{- $prefix := .Release.Name | trunc 30 | trimSuffix "-" }}
-{{- if contains "shopkeeper" $prefix }}{{ $prefix }}-operator{{ else }}{{ $prefix }}-shopkeeper-operator{{ end }}
+{{- if .Values.fullnameOverride }}{{ .Values.fullnameOverride }}
+{{- else if contains "shopkeeper" $prefix }}{{ $prefix }}-operator{{ else }}{{ $prefix }}-shopkeeper-operator{{ end }}
 {{- end }}
 
 {{- define "shopkeeper.serviceAccount" -}}
 {{ .Values.serviceAccount.name | default (include "shopkeeper.name" .) }}
+{{- end }}
+
+{{- define "shopkeeper.image" -}}
+{{ .Values.image.repository }}
+{{- if .Values.image.digest }}@{{ .Values.image.digest }}{{ else }}:{{ .Values.image.tag | default .Chart.AppVersion }}{{ end }}
 {{- end }}
 
 {{- define "shopkeeper.selector" -}}

@@ -1,11 +1,13 @@
 // Command manifests applies the Kubernetes manifests of its standard input to an API server of its own,
 // which it then throws away: that knows what no schema file does, such as unions, CEL rules and names.
-// KUBEBUILDER_ASSETS names the folder of kube-apiserver and etcd.
+// With -schemas FOLDER it also writes the JSON schemas of their kinds there, for tools that check a manifest
+// without an API server. KUBEBUILDER_ASSETS names the folder of kube-apiserver and etcd.
 package main
 
 import (
 	"context"
 	"errors"
+	"flag"
 	"fmt"
 	"io"
 	"os"
@@ -26,7 +28,9 @@ import (
 const timeout = 2 * time.Minute
 
 func main() {
-	count, err := check(os.Stdin)
+	schemas := flag.String("schemas", "", "`folder` to write JSON schemas to; none means that none are written")
+	flag.Parse()
+	count, err := run(os.Stdin, *schemas)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
@@ -34,22 +38,29 @@ func main() {
 	fmt.Printf("%d objects accepted by an API server\n", count)
 }
 
-// check returns how many objects the manifests hold, and what is wrong with any of them.
-func check(manifests io.Reader) (count int, err error) {
-	objects, err := decode(manifests)
-	if err != nil {
-		return 0, err
-	}
+func run(manifests io.Reader, schemas string) (count int, err error) {
 	server := &envtest.Environment{}
 	config, err := server.Start()
 	if err != nil {
 		return 0, fmt.Errorf("start an API server: %w", err)
 	}
 	defer func() { err = errors.Join(err, server.Stop()) }()
+	return check(config, manifests, schemas)
+}
 
+// check returns how many objects the manifests hold, and what is wrong with any of them. It writes the
+// schemas of their kinds to a folder, if that has a name.
+func check(config *rest.Config, manifests io.Reader, schemas string) (count int, err error) {
+	objects, err := decode(manifests)
+	if err != nil {
+		return 0, err
+	}
 	ctx, cancel := context.WithTimeout(context.Background(), timeout)
 	defer cancel()
-	return len(objects), apply(ctx, config, objects)
+	if err := apply(ctx, config, objects); err != nil || schemas == "" {
+		return len(objects), err
+	}
+	return len(objects), writeSchemas(ctx, config, objects, schemas)
 }
 
 func decode(manifests io.Reader) ([]*unstructured.Unstructured, error) {
