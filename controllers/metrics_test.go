@@ -88,7 +88,7 @@ func installRights(t *testing.T) {
 	kubectl := filepath.Join(os.Getenv("KUBEBUILDER_ASSETS"), "kubectl")
 	kubeconfig := kubetest.Kubeconfig(t, cluster, "default")
 	for _, what := range [][]string{{"-f", "config/manager/namespace.yaml"}, {"-k", "config/rbac"}} {
-		command := exec.CommandContext(t.Context(), kubectl, append([]string{"--kubeconfig", kubeconfig, "apply", "--server-side"}, what...)...)
+		command := exec.CommandContext(t.Context(), kubectl, append([]string{"--kubeconfig", kubeconfig, "apply", "--server-side"}, what...)...) //nolint:gosec // the folder of the environment is the test's own
 		command.Dir = kubetest.Root()
 		if output, err := command.CombinedOutput(); err != nil {
 			t.Fatalf("%v: %s", err, output)

@@ -29,6 +29,7 @@ func TestLife(t *testing.T) {
 	}{
 		{"a Shop applied becomes Ready", becomesReady},
 		{"a customer buys while sockets listen on both pods", buysWhileSocketsListen},
+		{"kubectl shop looks after it", looksAfterItByKubectl},
 		{"a deleted pod is replaced and no request fails", survivesPodDeletion},
 		{"a child changed by hand is repaired", repairsDrift},
 		{"an upgrade migrates first and no request fails", upgrades},

@@ -1,6 +1,7 @@
 package app
 
 import (
+	"bufio"
 	"context"
 	"crypto/rand"
 	"encoding/json"
@@ -27,7 +28,8 @@ Usage: shopkeeper-server [COMMAND]
   migrate status      tell the schema's version in the database and the one needed
   seed                fill an empty catalogue with demo products
   import FILE         add the products of a file, .csv or .jsonl; with --atomic before FILE all of them or none
-  createadmin EMAIL   make a staff user with SHOP_ADMIN_PASSWORD, or with a password it prints
+  createadmin EMAIL   make a staff user with SHOP_ADMIN_PASSWORD, or with a password it prints; with
+                      --password-stdin before EMAIL the password is the first line of standard input
   openapi             print the API's description in OpenAPI 3.1
   healthcheck         exit 0 if the server of these settings is ready
   version             print the version
@@ -193,8 +195,16 @@ func (a *App) createAdmin(ctx context.Context, email string) error {
 	if err := a.checkSchema(ctx); err != nil {
 		return err
 	}
+	email, readsPassword := strings.CutPrefix(email, "--password-stdin ")
 	password, told := a.settings.AdminPassword, "with the password of SHOP_ADMIN_PASSWORD"
-	if password == "" {
+	switch {
+	case readsPassword:
+		line, err := bufio.NewReader(io.LimitReader(os.Stdin, 4096)).ReadString('\n')
+		if err != nil && !errors.Is(err, io.EOF) {
+			return fmt.Errorf("read the password: %w", err)
+		}
+		password, told = strings.TrimRight(line, "\r\n"), "with the password given"
+	case password == "":
 		password = strings.ToLower(rand.Text()[:16])
 		told = "with the password " + password
 	}

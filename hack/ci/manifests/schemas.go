@@ -153,7 +153,8 @@ func strict(value any) any {
 		}
 		_, lists := closed["properties"].(map[string]any)
 		_, saysMore := closed["additionalProperties"]
-		if lists && !saysMore && closed["x-kubernetes-preserve-unknown-fields"] != true {
+		open, _ := closed["x-kubernetes-preserve-unknown-fields"].(bool)
+		if lists && !saysMore && !open {
 			closed["additionalProperties"] = false
 		}
 		return closed
