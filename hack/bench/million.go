@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -75,13 +76,7 @@ var addMany = []string{
 }
 
 // array is texts in SQL.
-func array(texts []string) string {
-	quoted := ""
-	for _, text := range texts {
-		quoted += ", '" + text + "'"
-	}
-	return "ARRAY[" + quoted[2:] + "]"
-}
+func array(texts []string) string { return "ARRAY['" + strings.Join(texts, "', '") + "']" }
 
 // readOneByOne reads paths on one connection.
 func readOneByOne(ctx context.Context, s *shop, count int, path func(n int) string) (total result, err error) {

@@ -79,8 +79,9 @@ func (p *pages) await(ctx context.Context, key string, load func() (*page, error
 	p.mutex.Lock()
 	for asked := p.flushes; ; p.mutex.Lock() {
 		if found := p.kept[key]; isFresh(found) {
-			defer p.mutex.Unlock()
-			return p.upToDate(found)
+			answer, err := p.upToDate(found)
+			p.mutex.Unlock()
+			return answer, err
 		}
 		under, ok := p.flights[key]
 		if !ok {
