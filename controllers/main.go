@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/go-logr/logr"
+	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/klog/v2"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -50,6 +51,7 @@ func main() {
 // options are what the command line says.
 type options struct {
 	namespaces                   []string
+	shops                        labels.Selector
 	defaults                     builders.Defaults
 	leaderElect                  bool
 	lease, leaseNamespace        string
@@ -65,12 +67,13 @@ type options struct {
 // flag.ErrHelp.
 func parse(arguments []string, usage io.Writer) (*options, error) {
 	var o options
-	var namespaces, logFormat string
+	var namespaces, selector, logFormat string
 	var logLevel slog.Level
 	flags := flag.NewFlagSet("shopkeeper-operator", flag.ContinueOnError)
 	flags.SetOutput(io.Discard)
 	config.RegisterFlags(flags)
 	flags.StringVar(&namespaces, "watch-namespaces", "", "`namespaces` to look for Shops in, with commas between; none means all")
+	flags.StringVar(&selector, "watch-label-selector", "", "`selector` of the Shops to look after, such as shard=a; none means all")
 	flags.StringVar(&o.defaults.Version, "shop-version", version, "`version` of a Shop that sets no spec.version")
 	flags.StringVar(&o.defaults.ServerImage, "server-image", cmp.Or(os.Getenv("RELATED_IMAGE_SERVER"), "ghcr.io/shopkeeper-dev/server"),
 		"`repository` of the shop server's image, without tag (RELATED_IMAGE_SERVER)")
@@ -79,7 +82,7 @@ func parse(arguments []string, usage io.Writer) (*options, error) {
 	flags.StringVar(&o.defaults.RedisImage, "redis-image", cmp.Or(os.Getenv("RELATED_IMAGE_REDIS"), "docker.io/valkey/valkey:8"),
 		"`image` of a new Redis or Valkey (RELATED_IMAGE_REDIS)")
 	flags.BoolVar(&o.leaderElect, "leader-elect", false, "let only one of several operators work at a time")
-	flags.StringVar(&o.lease, "leader-election-id", "shopkeeper-operator", "`name` of the lease by which it is settled which one")
+	flags.StringVar(&o.lease, "leader-election-id", "shopkeeper-operator", "`name` of the lease by which it is settled which one; operators with other Shops need another")
 	flags.StringVar(&o.leaseNamespace, "leader-election-namespace", "", "`namespace` of the lease; none means the operator's own")
 	flags.IntVar(&o.concurrency, "concurrency", 4, "`number` of Shops to work on at a time")
 	flags.StringVar(&o.metricsAddress, "metrics-bind-address", ":8443", "`address` of /metrics; 0 turns it off")
@@ -106,6 +109,9 @@ func parse(arguments []string, usage io.Writer) (*options, error) {
 		}
 	}
 	var err error
+	if o.shops, err = labels.Parse(selector); err != nil {
+		return nil, fmt.Errorf("--watch-label-selector: %w", err)
+	}
 	o.logger, err = newLogger(logFormat, logLevel)
 	return &o, err
 }
@@ -163,7 +169,7 @@ func run(o *options) error {
 	); err != nil {
 		return fmt.Errorf("set up probes: %w", err)
 	}
-	o.logger.Info("the operator starts", "version", version, "shopVersion", o.defaults.Version, "namespaces", o.namespaces)
+	o.logger.Info("the operator starts", "version", version, "selector", o.shops.String(), "shopVersion", o.defaults.Version, "namespaces", o.namespaces)
 	return manager.Start(ctrl.SetupSignalHandler())
 }
 
@@ -184,7 +190,7 @@ func newManager(o *options) (ctrl.Manager, error) {
 	}
 	manager, err := ctrl.NewManager(cluster, ctrl.Options{
 		Scheme:                  scheme,
-		Cache:                   shop.CacheOptions(o.namespaces),
+		Cache:                   shop.CacheOptions(o.namespaces, o.shops),
 		Client:                  client.Options{Cache: shop.ClientCacheOptions(o.namespaces)},
 		Metrics:                 metrics,
 		HealthProbeBindAddress:  o.probeAddress,

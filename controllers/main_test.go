@@ -11,11 +11,12 @@ import (
 func TestParse(t *testing.T) {
 	t.Setenv("RELATED_IMAGE_SERVER", "localhost/server")
 	t.Setenv("RELATED_IMAGE_REDIS", "localhost/redis:7")
-	options, err := parse([]string{"--watch-namespaces", "a, b,", "--redis-image=redis:8", "--log-level=debug", "--leader-elect", "--metrics-secure=false"}, &strings.Builder{})
+	options, err := parse([]string{"--watch-namespaces", "a, b,", "--redis-image=redis:8", "--log-level=debug", "--leader-elect", "--metrics-secure=false",
+		"--watch-label-selector=shard in (a, b)"}, &strings.Builder{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !slices.Equal(options.namespaces, []string{"a", "b"}) || !options.leaderElect || options.metricsSecure {
+	if !slices.Equal(options.namespaces, []string{"a", "b"}) || !options.leaderElect || options.metricsSecure || options.shops.String() != "shard in (a,b)" {
 		t.Errorf("options %+v", options)
 	}
 	defaults := options.defaults
@@ -26,11 +27,12 @@ func TestParse(t *testing.T) {
 
 func TestParseRefuses(t *testing.T) {
 	for arguments, message := range map[string]string{
-		"--concurrency=0":   "--concurrency 0: must be at least 1",
-		"--log-format=loud": `--log-format "loud": must be json or text`,
-		"--log-level=loud":  "log-level",
-		"--colour=red":      "flag provided but not defined: -colour",
-		"run":               `unexpected argument "run"`,
+		"--concurrency=0":              "--concurrency 0: must be at least 1",
+		"--log-format=loud":            `--log-format "loud": must be json or text`,
+		"--log-level=loud":             "log-level",
+		"--watch-label-selector=a=b=c": "--watch-label-selector: ",
+		"--colour=red":                 "flag provided but not defined: -colour",
+		"run":                          `unexpected argument "run"`,
 	} {
 		if _, err := parse([]string{arguments}, &strings.Builder{}); err == nil || !strings.Contains(err.Error(), message) {
 			t.Errorf("%s: error %v, want %s", arguments, err, message)

@@ -59,6 +59,9 @@ const (
 	// ReasonSecretMissing: a Secret that the spec refers to is not there, or has
 	// no such key.
 	ReasonSecretMissing = "SecretMissing"
+	// ReasonSecretMalformed: what a Secret that the spec refers to holds is not
+	// what is needed.
+	ReasonSecretMalformed = "SecretMalformed"
 
 	// ReasonMigrated: the migration Job of this version and database succeeded.
 	ReasonMigrated = "Migrated"
@@ -101,6 +104,28 @@ const (
 	ReasonHibernated = "Hibernated"
 	// ReasonRolledBack: a rollout made no progress, and the version before serves.
 	ReasonRolledBack = "RolledBack"
+
+	// ReasonImagePullFailed: an image cannot be pulled.
+	ReasonImagePullFailed = "ImagePullFailed"
+	// ReasonCrashing: a pod ends, or does not start, again and again; the message
+	// has its last words.
+	ReasonCrashing = "Crashing"
+	// ReasonOutOfMemory: a pod needs more memory than its limit.
+	ReasonOutOfMemory = "OutOfMemory"
+	// ReasonUnschedulable: no node takes a pod.
+	ReasonUnschedulable = "Unschedulable"
+	// ReasonPodsRefused: Kubernetes makes no pod, for a quota or a policy; the
+	// message quotes it.
+	ReasonPodsRefused = "PodsRefused"
+	// ReasonVolumePending: there is no volume yet; the message quotes why.
+	ReasonVolumePending = "VolumePending"
+	// ReasonVolumeFull: the volume has no room left.
+	ReasonVolumeFull = "VolumeFull"
+	// ReasonDatabaseRefuses: the database refuses the login, or is not there; the
+	// migration is tried again every minute.
+	ReasonDatabaseRefuses = "DatabaseRefuses"
+	// ReasonHibernating: pods are being stopped.
+	ReasonHibernating = "Hibernating"
 
 	// ReasonProgressing: the reason of Reconciling.
 	ReasonProgressing = "Progressing"

@@ -18,6 +18,7 @@ import (
 	"reflect"
 	"slices"
 
+	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -30,6 +31,9 @@ const (
 	FieldOwner = "shopkeeper"
 	// AnnotationHash on an object is the hash of what was last applied to it.
 	AnnotationHash = "shopkeeper.dev/applied-hash"
+
+	// secretKind is in no cache, so that no cache can be waited for.
+	secretKind = "Secret"
 
 	// noResourceVersion makes an apply a creation: no object ever has this
 	// resource version (etcd's first revision is that of the empty store), so
@@ -89,6 +93,11 @@ func (a *Applier) Object(ctx context.Context, wanted Configuration, known client
 	if same || err != nil {
 		return known, err
 	}
+	if *wanted.GetKind() == secretKind {
+		// What is wanted follows from what was in it. If that has changed since, a
+		// password that somebody set would be lost: a conflict, and another look.
+		document.metadata()["resourceVersion"] = known.GetResourceVersion()
+	}
 	return a.send(ctx, wanted, document, sum, client.ForceOwnership)
 }
 
@@ -107,9 +116,14 @@ func (a *Applier) Share(ctx context.Context, known Configuration, with string) e
 // looked at again.
 func (a *Applier) Delete(ctx context.Context, known client.Object) error {
 	uid, version := known.GetUID(), known.GetResourceVersion()
-	err := a.Client.Delete(ctx, known,
+	options := []client.DeleteOption{
 		client.Preconditions{UID: &uid, ResourceVersion: &version},
-		client.PropagationPolicy(metav1.DeletePropagationForeground))
+		client.PropagationPolicy(metav1.DeletePropagationForeground),
+	}
+	if _, isSecret := known.(*corev1.Secret); isSecret {
+		options = append(options, client.DisableReadYourWritesConsistency)
+	}
+	err := a.Client.Delete(ctx, known, options...)
 	return client.IgnoreNotFound(err)
 }
 
@@ -151,6 +165,9 @@ func (a *Applier) send(ctx context.Context, wanted Configuration, document docum
 		return nil, err
 	}
 	options = append(options, client.FieldOwner(FieldOwner))
+	if *wanted.GetKind() == secretKind {
+		options = append(options, client.DisableReadYourWritesConsistency)
+	}
 	if err := a.Client.Apply(ctx, configuration, options...); err != nil {
 		return nil, fmt.Errorf("apply %s %s: %w", *wanted.GetKind(), *wanted.GetName(), err)
 	}

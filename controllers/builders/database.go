@@ -16,15 +16,17 @@ import (
 const (
 	databaseFolder    = "/var/lib/postgresql/data"
 	databaseSecrets   = "/etc/postgresql-secrets"
+	databaseSocket    = "/var/run/postgresql"
 	databaseStopLimit = 120 // seconds for a last checkpoint
 )
 
 // DatabaseStatefulSet runs PostgreSQL.
-func DatabaseStatefulSet(shop *shopv1.Shop, image string, volume Volume) *appsv1ac.StatefulSetApplyConfiguration {
+func DatabaseStatefulSet(shop *shopv1.Shop, image string, volume Volume, replicas int32) *appsv1ac.StatefulSetApplyConfiguration {
 	return statefulSet(shop, dataSet{
 		name:      DatabaseName(shop),
 		component: ComponentDatabase,
 		volume:    volume,
+		replicas:  replicas,
 		pod:       databasePod(shop, image),
 	})
 }
@@ -54,7 +56,7 @@ func databasePod(shop *shopv1.Shop, image string) *corev1ac.PodSpecApplyConfigur
 	container := restrictedContainer(shop, "postgresql", image, managed.Resources).
 		WithArgs(databaseArguments(managed.Parameters)...).
 		WithEnv(
-			corev1ac.EnvVar().WithName("POSTGRES_USER").WithValue(databaseUser),
+			corev1ac.EnvVar().WithName("POSTGRES_USER").WithValue(databaseSuperuser),
 			corev1ac.EnvVar().WithName("POSTGRES_DB").WithValue(databaseUser),
 			corev1ac.EnvVar().WithName("POSTGRES_PASSWORD_FILE").WithValue(databaseSecrets+"/password"),
 			corev1ac.EnvVar().WithName("PGDATA").WithValue(databaseFolder+"/pgdata")).
@@ -72,11 +74,16 @@ func databasePod(shop *shopv1.Shop, image string) *corev1ac.PodSpecApplyConfigur
 
 	pod := restrictedPod(shop, dataUser).WithTerminationGracePeriodSeconds(databaseStopLimit)
 	mountSecrets(pod, container, databaseSecrets,
-		secretFile{shopv1.SecretKeyRef{Name: DatabaseName(shop), Key: keyPassword}, "password"})
-	mountScratch(pod, container, "run", "/var/run/postgresql", corev1.StorageMediumDefault, "16Mi")
+		secretFile{shopv1.SecretKeyRef{Name: DatabaseName(shop), Key: keyPassword}, keyPassword},
+		secretFile{shopv1.SecretKeyRef{Name: DatabaseName(shop), Key: keyLoginScript}, keyLoginScript})
+	mountScratch(pod, container, "run", databaseSocket, corev1.StorageMediumDefault, "16Mi")
 	mountScratch(pod, container, temporaryVolume, "/tmp", corev1.StorageMediumDefault, "256Mi")
 	mountScratch(pod, container, "shm", "/dev/shm", corev1.StorageMediumMemory, "128Mi")
-	return pod.WithContainers(container)
+	logins := loginsContainer(shop, image).WithVolumeMounts(
+		corev1ac.VolumeMount().WithName(secretsVolume).WithMountPath(databaseSecrets).WithReadOnly(true),
+		corev1ac.VolumeMount().WithName("run").WithMountPath(databaseSocket))
+	mountScratch(pod, logins, "logins", "/tmp", corev1.StorageMediumDefault, "1Mi")
+	return pod.WithContainers(container, logins)
 }
 
 // databaseArguments sets parameters in the order of their names, so that the

@@ -83,7 +83,7 @@ func deployment(shop *shopv1.Shop, release Release, credentials Credentials, rol
 				WithMaxSurge(intstr.FromInt32(1)))).
 		WithTemplate(corev1ac.PodTemplateSpec().
 			WithLabels(merged(role.pods.PodLabels, ChildLabels(shop, role.component), version)).
-			WithAnnotations(merged(role.pods.PodAnnotations, map[string]string{AnnotationSecretsHash: credentials.hash()})).
+			WithAnnotations(merged(role.pods.PodAnnotations, map[string]string{AnnotationSecretsHash: credentials.Hash()})).
 			WithSpec(serverPod(shop, release, role)))
 	object := appsv1ac.Deployment(role.name, shop.Namespace).
 		WithLabels(merged(ChildLabels(shop, role.component), version)).
@@ -138,7 +138,7 @@ func serverSecrets(shop *shopv1.Shop) []secretFile {
 	return []secretFile{
 		databaseURL(shop),
 		{RedisURLRef(shop), redisURLFile},
-		{SigningKeysRef(shop), signingKeysFile},
+		{shopv1.SecretKeyRef{Name: KeyringName(shop), Key: keySigningKeys}, signingKeysFile},
 	}
 }
 

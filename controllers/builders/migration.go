@@ -56,8 +56,7 @@ func migrationPod(shop *shopv1.Shop, release Release) *corev1ac.PodSpecApplyConf
 		Limits: corev1.ResourceList{corev1.ResourceMemory: resource.MustParse("512Mi")},
 	}
 	container := restrictedContainer(shop, migrationContainer, release.Image, resources).
-		WithArgs("migrate", "up").
-		WithTerminationMessagePolicy(corev1.TerminationMessageFallbackToLogsOnError)
+		WithArgs("migrate", "up")
 	withSettings(container, []setting{
 		{"SHOP_DATABASE_URL_FILE", secretPath(databaseURLFile)},
 		{"SHOP_LOG_FORMAT", "json"},

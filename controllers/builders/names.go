@@ -25,6 +25,11 @@ const (
 // mount changes.
 const AnnotationSecretsHash = "shopkeeper.dev/secrets-hash"
 
+// AnnotationRolledBack on the API's Deployment names the release that made no
+// progress, for as long as the one before runs in its place. Taking it off tries
+// that release again.
+const AnnotationRolledBack = "shopkeeper.dev/rolled-back"
+
 // Component is the part of a shop that a child belongs to.
 type Component string
 
@@ -59,6 +64,10 @@ func RedisName(shop *shopv1.Shop) string { return shop.Name + "-redis" }
 
 // AuthName is the name of the Secret with the signing keys.
 func AuthName(shop *shopv1.Shop) string { return shop.Name + "-auth" }
+
+// KeyringName is the name of the Secret with the signing keys that the pods read:
+// those of before as well, for as long as tokens of them are around.
+func KeyringName(shop *shopv1.Shop) string { return shop.Name + "-keyring" }
 
 // AdminName is the name of the Secret with the first staff user's login.
 func AdminName(shop *shopv1.Shop) string { return shop.Name + "-admin" }

@@ -53,6 +53,8 @@ func restrictedContainer(shop *shopv1.Shop, name, image string, resources corev1
 		WithName(name).
 		WithImage(image).
 		WithImagePullPolicy(shop.Spec.Image.PullPolicy).
+		// What a container says last is what the operator tells of it.
+		WithTerminationMessagePolicy(corev1.TerminationMessageFallbackToLogsOnError).
 		WithResources(convert[corev1ac.ResourceRequirementsApplyConfiguration](resources)).
 		WithSecurityContext(corev1ac.SecurityContext().
 			WithAllowPrivilegeEscalation(false).

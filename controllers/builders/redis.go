@@ -14,11 +14,12 @@ import (
 const redisFolder = "/etc/redis"
 
 // RedisStatefulSet runs Redis or Valkey.
-func RedisStatefulSet(shop *shopv1.Shop, image string, volume Volume, credentials Credentials) *appsv1ac.StatefulSetApplyConfiguration {
+func RedisStatefulSet(shop *shopv1.Shop, image string, volume Volume, replicas int32, credentials Credentials) *appsv1ac.StatefulSetApplyConfiguration {
 	return statefulSet(shop, dataSet{
 		name:      RedisName(shop),
 		component: ComponentRedis,
 		volume:    volume,
+		replicas:  replicas,
 		pod:       redisPod(shop, image),
 		hash:      shortHash(redisConf(shop, credentials.RedisPassword)),
 	})

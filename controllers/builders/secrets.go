@@ -23,20 +23,33 @@ const (
 	keyHost        = "host"
 	keyPort        = "port"
 	keyURL         = "url"
+	keyLoginScript = "login.sql"
 	keyRedisConf   = "redis.conf"
 	keySigningKeys = "signing-keys"
 	keyEmail       = "email"
 )
 
-// databaseUser is the PostgreSQL role of the shop, and its database.
+// databaseUser is the PostgreSQL role that owns the shop's data, and its database.
 const databaseUser = "shop"
 
 // Credentials are what the operator makes up for a shop, once.
 type Credentials struct {
 	DatabasePassword string
 	RedisPassword    string
-	SigningKeys      string // as SHOP_SIGNING_KEYS wants them
+	SigningKeys      string // as SHOP_SIGNING_KEYS wants them, but for those of before
 	AdminPassword    string
+	Foreign          string // what the pods read from Secrets of others
+
+	// IsDatabaseLoginAlone says that every pod uses this password of the database,
+	// so that those of before can go.
+	IsDatabaseLoginAlone bool
+
+	// Keyring is what the pods sign and verify with, as a Keyring writes it.
+	Keyring string
+
+	// Running is the hash that the pods were started with, when they should not be
+	// restarted: a Secret of others is not fit to start with.
+	Running string
 }
 
 // KnownCredentials reads what was made before. A Secret may be nil, and a key
@@ -53,7 +66,7 @@ func KnownCredentials(database, redis, auth, admin *corev1.Secret) Credentials {
 // Complete makes up, out of random, what the shop needs and is not known; and
 // leaves empty what the spec takes from Secrets of others.
 func (c Credentials) Complete(shop *shopv1.Shop, random io.Reader) (Credentials, error) {
-	complete := Credentials{}
+	complete := Credentials{Foreign: c.Foreign, Running: c.Running}
 	for _, credential := range []struct {
 		into   *string
 		known  string
@@ -101,10 +114,17 @@ func text(random io.Reader, size int) (string, error) {
 	return base64.RawURLEncoding.EncodeToString(bytes), err
 }
 
-// hash changes when pods that use the credentials have to restart. The admin's
+// Hash changes when pods that use the credentials have to restart. The admin's
 // password is not in it: it is read once, when the user is made.
-func (c Credentials) hash() string {
-	return shortHash(c.DatabasePassword, c.RedisPassword, c.SigningKeys)
+func (c Credentials) Hash() string {
+	if c.Running != "" {
+		return c.Running
+	}
+	parts := []string{c.DatabasePassword, c.RedisPassword, c.Keyring}
+	if c.Foreign != "" {
+		parts = append(parts, c.Foreign)
+	}
+	return shortHash(parts...)
 }
 
 // DatabaseSecret has the login of the database. It has no owner: like the data,
@@ -113,18 +133,20 @@ func DatabaseSecret(shop *shopv1.Shop, credentials Credentials) *corev1ac.Secret
 	host := serviceHost(shop, DatabaseName(shop))
 	address := url.URL{
 		Scheme:   "postgres",
-		User:     url.UserPassword(databaseUser, credentials.DatabasePassword),
+		User:     url.UserPassword(loginName(credentials.DatabasePassword), credentials.DatabasePassword),
 		Host:     host + ":5432",
 		Path:     "/" + databaseUser,
 		RawQuery: "sslmode=disable",
 	}
-	return secret(shop, DatabaseName(shop), ComponentDatabase, map[string]string{
-		keyUsername: databaseUser,
+	return keptSecret(shop, DatabaseName(shop), ComponentDatabase, map[string]string{
+		keyUsername: loginName(credentials.DatabasePassword),
 		keyPassword: credentials.DatabasePassword,
 		keyDatabase: databaseUser,
 		keyHost:     host,
 		keyPort:     "5432",
 		keyURL:      address.String(),
+
+		keyLoginScript: loginScript(credentials.DatabasePassword, credentials.IsDatabaseLoginAlone),
 	})
 }
 
@@ -147,16 +169,25 @@ func RedisSecret(shop *shopv1.Shop, credentials Credentials) *corev1ac.SecretApp
 // AuthSecret has the keys that sign tokens. It outlives the Shop, so that
 // nobody is logged out when the same Shop is applied again.
 func AuthSecret(shop *shopv1.Shop, credentials Credentials) *corev1ac.SecretApplyConfiguration {
-	return secret(shop, AuthName(shop), ComponentServer, map[string]string{keySigningKeys: credentials.SigningKeys})
+	return keptSecret(shop, AuthName(shop), ComponentServer, map[string]string{keySigningKeys: credentials.SigningKeys})
 }
 
 // AdminSecret has the login of the first staff user. It outlives the Shop, as
 // the user does in the database.
 func AdminSecret(shop *shopv1.Shop, credentials Credentials) *corev1ac.SecretApplyConfiguration {
-	return secret(shop, AdminName(shop), ComponentServer, map[string]string{
+	return keptSecret(shop, AdminName(shop), ComponentServer, map[string]string{
 		keyEmail:    shop.Spec.Admin.Email,
 		keyPassword: credentials.AdminPassword,
 	})
+}
+
+// keptSecret outlives the Shop, unless the spec says that the data goes with it.
+func keptSecret(shop *shopv1.Shop, name string, component Component, values map[string]string) *corev1ac.SecretApplyConfiguration {
+	kept := secret(shop, name, component, values)
+	if GoesWithShop(shop) {
+		kept.WithOwnerReferences(owner(shop))
+	}
+	return kept
 }
 
 func secret(shop *shopv1.Shop, name string, component Component, values map[string]string) *corev1ac.SecretApplyConfiguration {
@@ -174,6 +205,12 @@ func secret(shop *shopv1.Shop, name string, component Component, values map[stri
 // spec names, or in the one the operator makes.
 func SigningKeysRef(shop *shopv1.Shop) shopv1.SecretKeyRef {
 	return refOr(shop.Spec.Auth.SigningKeySecretRef, AuthName(shop), keySigningKeys)
+}
+
+// OwnSigningKeys are those that the operator made, which someone may have changed
+// into what are none.
+func OwnSigningKeys(shop *shopv1.Shop) ForeignSecret {
+	return ForeignSecret{"spec.auth.signingKeySecretRef by default", SigningKeysRef(shop), []Component{ComponentAPI, ComponentNotifications}}
 }
 
 // AdminPasswordRef is where the first staff user's password is.
@@ -196,6 +233,11 @@ func externalURL(external *shopv1.ExternalServer) *shopv1.SecretKeyRef {
 		return nil
 	}
 	return &external.URLSecretRef
+}
+
+// SecretNames are the names of the Secrets that the operator makes.
+func SecretNames(shop *shopv1.Shop) []string {
+	return []string{DatabaseName(shop), RedisName(shop), AuthName(shop), KeyringName(shop), AdminName(shop)}
 }
 
 // ForeignSecret is a key of a Secret of others that the spec refers to.

@@ -61,6 +61,7 @@ type dataSet struct {
 	name      string
 	component Component
 	volume    Volume
+	replicas  int32 // 1, or 0 to stop it
 	pod       *corev1ac.PodSpecApplyConfiguration
 	hash      string // of the secrets that the pod reads at its start
 }
@@ -71,10 +72,6 @@ func statefulSet(shop *shopv1.Shop, set dataSet) *appsv1ac.StatefulSetApplyConfi
 		WithAccessModes(corev1.ReadWriteOnce).
 		WithResources(corev1ac.VolumeResourceRequirements().WithRequests(corev1.ResourceList{corev1.ResourceStorage: set.volume.Size}))
 	claim.StorageClassName = set.volume.ClassName
-	replicas := int32(1)
-	if shop.Spec.Hibernated {
-		replicas = 0
-	}
 
 	template := corev1ac.PodTemplateSpec().WithLabels(ChildLabels(shop, set.component)).WithSpec(set.pod)
 	if set.hash != "" {
@@ -85,7 +82,7 @@ func statefulSet(shop *shopv1.Shop, set dataSet) *appsv1ac.StatefulSetApplyConfi
 		WithLabels(ChildLabels(shop, set.component)).
 		WithOwnerReferences(owner(shop)).
 		WithSpec(appsv1ac.StatefulSetSpec().
-			WithReplicas(replicas).
+			WithReplicas(set.replicas).
 			WithServiceName(set.name).
 			// Else a pod that cannot start, of a bad image say, is in the way of the
 			// one that mends it until someone deletes it by hand.
@@ -101,12 +98,21 @@ func statefulSet(shop *shopv1.Shop, set dataSet) *appsv1ac.StatefulSetApplyConfi
 				WithLabels(ChildLabels(shop, set.component))))
 }
 
-// GrownClaim is the claim of a StatefulSet's pod with more room in it. The
-// StatefulSet made it; the operator only ever sets its size.
-func GrownClaim(shop *shopv1.Shop, set string, component Component, size resource.Quantity) *corev1ac.PersistentVolumeClaimApplyConfiguration {
-	return corev1ac.PersistentVolumeClaim(DataClaimName(set), shop.Namespace).
+// DataClaim is the claim of a StatefulSet's pod, which the StatefulSet made. The
+// operator sets its size, and makes it go with the Shop if the spec says so.
+func DataClaim(shop *shopv1.Shop, set string, component Component, size resource.Quantity) *corev1ac.PersistentVolumeClaimApplyConfiguration {
+	claim := corev1ac.PersistentVolumeClaim(DataClaimName(set), shop.Namespace).
 		WithLabels(ChildLabels(shop, component)).
 		WithSpec(corev1ac.PersistentVolumeClaimSpec().
 			WithResources(corev1ac.VolumeResourceRequirements().
 				WithRequests(corev1.ResourceList{corev1.ResourceStorage: size})))
+	if GoesWithShop(shop) {
+		claim.WithOwnerReferences(owner(shop))
+	}
+	return claim
 }
+
+// GoesWithShop reports whether the data, and the Secrets without which nobody
+// gets at it, are deleted with the Shop: the garbage collector does it, since
+// the Shop then owns them. No finalizer is needed, and none can get stuck.
+func GoesWithShop(shop *shopv1.Shop) bool { return shop.Spec.DeletionPolicy == shopv1.DeletionDelete }

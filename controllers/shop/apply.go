@@ -40,7 +40,11 @@ func (r *Reconciler) apply(ctx context.Context, shop *shopv1.Shop, plan *plan, o
 		object, err := applier.Object(ctx, wanted, observed.children[key])
 		if err == nil {
 			observed.children[key] = object
+			r.secrets.learn(object)
 			continue
+		}
+		if key.kind == "Secret" {
+			r.secrets.unlearn(client.ObjectKey{Namespace: shop.Namespace, Name: key.name})
 		}
 		failed = append(failed, failure{key, err})
 		if key.kind == "Secret" {

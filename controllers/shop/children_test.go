@@ -5,6 +5,7 @@ import (
 	"slices"
 	"sync"
 	"testing"
+	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
 	autoscalingv2 "k8s.io/api/autoscaling/v2"
@@ -230,7 +231,7 @@ func TestKindsThatAreMissing(t *testing.T) {
 // TestExternalServers: a shop on servers of others has none of its own, and says
 // which Secret it lacks.
 func TestExternalServers(t *testing.T) {
-	w := newWorld(t)
+	w := newWatchfulWorld(t, 100*time.Millisecond)
 	w.create(`{database: {external: {urlSecretRef: {name: database}}}, redis: {external: {urlSecretRef: {name: redis, key: address}}}}`)
 	contain(t, w.waitFor(shopv1.ConditionDatabaseReady, "False", shopv1.ReasonSecretMissing), "spec.database.external.urlSecretRef", `"url"`, "Secret database")
 	contain(t, w.waitFor(shopv1.ConditionRedisReady, "False", shopv1.ReasonSecretMissing), "spec.redis.external.urlSecretRef", `"address"`, "Secret redis")

@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
+	"strings"
+	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
 	batchv1 "k8s.io/api/batch/v1"
@@ -45,13 +47,14 @@ func planMigration(shop *shopv1.Shop, observed *observation, wanted builders.Rel
 		m.obsolete = append(m.obsolete, finished(others)...)
 	case current != nil && hasCondition(current, batchv1.JobFailed):
 		m.reason = shopv1.ReasonMigrationFailed
-	case current != nil && whatBlocks(current, observed.migrationPods) != "":
+		m.tryAgain(observed)
+	case current != nil && whatBlocks(current, observed) != "":
 		m.reason = shopv1.ReasonMigrationBlocked
 	case current != nil:
 		m.reason = shopv1.ReasonMigrationRunning
 	case working >= 0:
 		m.reason, m.job = shopv1.ReasonWaitingForOtherMigration, others[working]
-	case !databaseAccepts(shop, observed):
+	case shop.Spec.Hibernated, !databaseAccepts(shop, observed):
 		m.reason = shopv1.ReasonWaitingForDatabase
 	default:
 		m.reason = shopv1.ReasonMigrationRunning
@@ -60,12 +63,30 @@ func planMigration(shop *shopv1.Shop, observed *observation, wanted builders.Rel
 	return m
 }
 
-// databaseOf tells one database from another: by its volume, or by the Secret
-// that leads to it; "" when there is none yet.
+// refusedLogin is what the server says of a database that does not let it in.
+const refusedLogin = "reach the database"
+
+// tryAgain takes a failed Job out of the way, after a while, that did not even
+// get at the database: it changed nothing, and may well get further now.
+func (m *migration) tryAgain(observed *observation) {
+	if !strings.Contains(lastWords(m.job, observed.migrationPods), refusedLogin) {
+		return
+	}
+	m.reason = shopv1.ReasonDatabaseRefuses
+	for _, condition := range m.job.Status.Conditions {
+		if condition.Type == batchv1.JobFailed && time.Since(condition.LastTransitionTime.Time) > retryAfter {
+			m.obsolete = append(m.obsolete, key{"Job", m.job.Name})
+		}
+	}
+}
+
+// databaseOf tells one database from another: by its volume, or by the URL that
+// leads to it; "" when there is none yet. Another password is another URL: its
+// migration finds nothing to do, and is the proof that the password is good
+// before any pod is restarted with it.
 func databaseOf(shop *shopv1.Shop, observed *observation) string {
 	if shop.Spec.Database.External != nil {
-		ref := builders.DatabaseURLRef(shop)
-		return "external/" + ref.Name + "/" + ref.Key
+		return "external/" + observed.databaseURL
 	}
 	claim := find[*corev1.PersistentVolumeClaim](observed.children, "PersistentVolumeClaim", builders.DataClaimName(builders.DatabaseName(shop)))
 	if claim == nil {
@@ -78,9 +99,15 @@ func databaseOf(shop *shopv1.Shop, observed *observation) string {
 // database only the migration can tell.
 func databaseAccepts(shop *shopv1.Shop, observed *observation) bool {
 	if shop.Spec.Database.External != nil {
-		return len(missingOf(observed, builders.ComponentDatabase)) == 0
+		_, unfit := judgeSecrets(observed, "", builders.ComponentDatabase)
+		return !unfit
 	}
 	return accepts(find[*appsv1.StatefulSet](observed.children, "StatefulSet", builders.DatabaseName(shop)))
+}
+
+// migrationsAtWork are the Jobs that have not ended.
+func (o *observation) migrationsAtWork() []*batchv1.Job {
+	return slices.DeleteFunc(otherJobs(o.children, ""), isFinished)
 }
 
 // otherJobs are the migration Jobs but the named one, in the order of their
@@ -159,23 +186,15 @@ func lastWords(job *batchv1.Job, pods []corev1.Pod) string {
 	return last.Message
 }
 
-// whatBlocks says why a pod of a Job does not start, or "" if it does.
-// It has the same words for as long as the cause is the same.
-func whatBlocks(job *batchv1.Job, pods []corev1.Pod) string {
-	for _, pod := range pods {
-		if pod.Labels[batchv1.JobNameLabel] != job.Name {
-			continue
-		}
-		for _, container := range pod.Status.ContainerStatuses {
-			if container.State.Waiting == nil {
-				continue
-			}
-			switch waiting := container.State.Waiting; waiting.Reason {
-			case "ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull":
-				return fmt.Sprintf("image %s cannot be pulled", container.Image)
-			case "CreateContainerConfigError", "CreateContainerError", "RunContainerError":
-				return waiting.Message
-			}
+// whatBlocks says what keeps a Job from its work, or "" if nothing does. It has
+// the same words for as long as the cause is the same.
+func whatBlocks(job *batchv1.Job, observed *observation) string {
+	if said := observed.said[job.UID]; said != "" {
+		return fmt.Sprintf("Kubernetes makes no pod for it: %s. Let the namespace have room for it.", said)
+	}
+	for _, pod := range observed.migrationPods {
+		if found := troubleOf(&pod); found != nil && pod.Labels[batchv1.JobNameLabel] == job.Name {
+			return found.message
 		}
 	}
 	return ""

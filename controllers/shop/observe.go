@@ -3,6 +3,7 @@ package shop
 import (
 	"context"
 	"fmt"
+	"strings"
 
 	appsv1 "k8s.io/api/apps/v1"
 	autoscalingv2 "k8s.io/api/autoscaling/v2"
@@ -10,6 +11,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
 	policyv1 "k8s.io/api/policy/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
 
@@ -22,9 +24,22 @@ import (
 // observation is what is known of the cluster.
 type observation struct {
 	children      children
-	migrationPods []corev1.Pod
-	kinds         map[string]bool          // of the optional ones, those that the cluster has
-	missing       []builders.ForeignSecret // that are not there, or lack the key
+	pods          []corev1.Pod
+	migrationPods []corev1.Pod         // those of them that migrate
+	said          map[types.UID]string // the last Warning about an object that makes no headway
+	kinds         map[string]bool      // of the optional ones, those that the cluster has
+	foreign       []string             // what else the Secrets of others hold that the spec refers to
+	signingKeys   string               // that the spec refers to, or the operator made
+	databaseURL   string               // of an external database
+	unfit         []unfit              // those of them that no pod can start with
+}
+
+// unfit is a Secret of others that no pod can start with.
+type unfit struct {
+	builders.ForeignSecret
+
+	missing bool // it, or the key
+	problem error
 }
 
 // key names a child among those of one shop.
@@ -50,10 +65,11 @@ func (r *Reconciler) observe(ctx context.Context, shop *shopv1.Shop) (*observati
 	if err := r.observeNamed(ctx, shop, observed); err != nil {
 		return nil, err
 	}
-	if err := r.observeMigrations(ctx, shop, observed); err != nil {
+	if err := r.observePods(ctx, shop, observed); err != nil {
 		return nil, err
 	}
-	return observed, r.observeForeignSecrets(ctx, shop, observed)
+	r.observeEvents(ctx, shop, observed)
+	return observed, r.observeSecrets(ctx, shop, observed)
 }
 
 // observeNamed looks for the children whose names follow from the Shop's,
@@ -63,16 +79,12 @@ func (r *Reconciler) observeNamed(ctx context.Context, shop *shopv1.Shop, observ
 	database, redis := builders.DatabaseName(shop), builders.RedisName(shop)
 	named := children{
 		{"ServiceAccount", builders.ServiceAccountName(shop)}: &corev1.ServiceAccount{},
-		{"Secret", database}:                 &corev1.Secret{},
-		{"Secret", redis}:                    &corev1.Secret{},
-		{"Secret", builders.AuthName(shop)}:  &corev1.Secret{},
-		{"Secret", builders.AdminName(shop)}: &corev1.Secret{},
-		{"Service", database}:                &corev1.Service{},
-		{"Service", redis}:                   &corev1.Service{},
-		{"Service", api}:                     &corev1.Service{},
-		{"Service", notifications}:           &corev1.Service{},
-		{"StatefulSet", database}:            &appsv1.StatefulSet{},
-		{"StatefulSet", redis}:               &appsv1.StatefulSet{},
+		{"Service", database}:      &corev1.Service{},
+		{"Service", redis}:         &corev1.Service{},
+		{"Service", api}:           &corev1.Service{},
+		{"Service", notifications}: &corev1.Service{},
+		{"StatefulSet", database}:  &appsv1.StatefulSet{},
+		{"StatefulSet", redis}:     &appsv1.StatefulSet{},
 		{"PersistentVolumeClaim", builders.DataClaimName(database)}: &corev1.PersistentVolumeClaim{},
 		{"PersistentVolumeClaim", builders.DataClaimName(redis)}:    &corev1.PersistentVolumeClaim{},
 		{"Deployment", api}:                                &appsv1.Deployment{},
@@ -108,17 +120,21 @@ func (r *Reconciler) observeNamed(ctx context.Context, shop *shopv1.Shop, observ
 	return nil
 }
 
-func (r *Reconciler) observeMigrations(ctx context.Context, shop *shopv1.Shop, observed *observation) error {
+// observePods lists the migration Jobs and all pods of a shop.
+func (r *Reconciler) observePods(ctx context.Context, shop *shopv1.Shop, observed *observation) error {
 	jobs, pods := &batchv1.JobList{}, &corev1.PodList{}
-	for _, list := range []client.ObjectList{jobs, pods} {
-		if err := r.Client.List(ctx, list, migrationsOf(shop)...); err != nil {
-			return fmt.Errorf("list migrations: %w", err)
-		}
+	if err := r.Client.List(ctx, jobs, migrationsOf(shop)...); err != nil {
+		return fmt.Errorf("list migrations: %w", err)
+	}
+	ofShop := client.MatchingLabels{builders.LabelManagedBy: builders.ManagedBy, builders.LabelInstance: shop.Name}
+	if err := r.Client.List(ctx, pods, client.InNamespace(shop.Namespace), ofShop); err != nil {
+		return fmt.Errorf("list pods: %w", err)
 	}
 	for i := range jobs.Items {
 		observed.children[key{"Job", jobs.Items[i].Name}] = &jobs.Items[i]
 	}
-	observed.migrationPods = pods.Items
+	observed.pods = pods.Items
+	observed.migrationPods = podsOf(observed, builders.ComponentMigration)
 	return nil
 }
 
@@ -130,22 +146,58 @@ func migrationsOf(shop *shopv1.Shop) []client.ListOption {
 	}
 }
 
-// observeForeignSecrets looks for the Secrets of others that the spec refers
-// to. The cache does not hold them, so it looks only while the shop is not
-// settled.
-func (r *Reconciler) observeForeignSecrets(ctx context.Context, shop *shopv1.Shop, observed *observation) error {
-	if isSettled(shop) {
-		return nil
+// observeSecrets reads the Secrets of the shop by name: those that the operator
+// made, and those of others that the spec refers to.
+func (r *Reconciler) observeSecrets(ctx context.Context, shop *shopv1.Shop, observed *observation) error {
+	names := builders.SecretNames(shop)
+	for _, foreign := range builders.ForeignSecrets(shop) {
+		names = append(names, foreign.Ref.Name)
+	}
+	read, err := r.secrets.read(ctx, r.Live, client.ObjectKeyFromObject(shop), names)
+	if err != nil {
+		return err
+	}
+	for _, name := range builders.SecretNames(shop) {
+		if secret := read[name]; secret != nil && secret.Labels[builders.LabelManagedBy] == builders.ManagedBy {
+			observed.children[key{"Secret", name}] = secret
+		}
 	}
 	for _, foreign := range builders.ForeignSecrets(shop) {
-		secret := &corev1.Secret{}
-		err := r.Live.Get(ctx, client.ObjectKey{Namespace: shop.Namespace, Name: foreign.Ref.Name}, secret)
-		if client.IgnoreNotFound(err) != nil {
-			return fmt.Errorf("get Secret %s of %s: %w", foreign.Ref.Name, foreign.Field, err)
-		}
-		if len(secret.Data[foreign.Ref.Key]) == 0 {
-			observed.missing = append(observed.missing, foreign)
-		}
+		observed.judge(foreign, read[foreign.Ref.Name])
+	}
+	if own := find[*corev1.Secret](observed.children, "Secret", builders.AuthName(shop)); own != nil && shop.Spec.Auth.SigningKeySecretRef == nil {
+		observed.judgeOwnKeys(builders.OwnSigningKeys(shop), own)
 	}
 	return nil
+}
+
+// judgeOwnKeys does so for the keys that the operator made. Where there are none
+// it makes some.
+func (o *observation) judgeOwnKeys(own builders.ForeignSecret, secret *corev1.Secret) {
+	if len(secret.Data[own.Ref.Key]) > 0 {
+		o.judge(own, secret)
+	}
+}
+
+// judge holds a Secret of others against what the server would refuse.
+func (o *observation) judge(foreign builders.ForeignSecret, secret *corev1.Secret) {
+	var value []byte
+	isThere := false
+	if secret != nil {
+		value, isThere = secret.Data[foreign.Ref.Key]
+	}
+	switch {
+	case strings.HasPrefix(foreign.Field, "spec.auth."):
+		o.signingKeys = string(value) // pods read them from the keyring
+	case strings.HasPrefix(foreign.Field, "spec.database."):
+		o.databaseURL = string(value)
+		fallthrough
+	default:
+		o.foreign = append(o.foreign, string(value))
+	}
+	if !isThere {
+		o.unfit = append(o.unfit, unfit{ForeignSecret: foreign, missing: true})
+	} else if err := foreign.Check(string(value)); err != nil {
+		o.unfit = append(o.unfit, unfit{ForeignSecret: foreign, problem: err})
+	}
 }

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"io"
 	"slices"
+	"strings"
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
@@ -23,6 +24,7 @@ type plan struct {
 	unwanted  []key                 // to be deleted
 	migration migration
 	release   builders.Release // for the pods to run; its zero: none yet
+	failed    builders.Release // that release runs in place of; its zero: it is the wanted one
 	lookAgain time.Duration    // no watch tells of what is waited for; 0: one does
 }
 
@@ -34,22 +36,30 @@ func (p *plan) want(configurations ...apply.Configuration) {
 // but for the random that new credentials are made of.
 func makePlan(shop *shopv1.Shop, observed *observation, defaults builders.Defaults, random io.Reader) (*plan, error) {
 	all := observed.children
-	credentials, err := knownCredentials(shop, all).Complete(shop, random)
+	credentials, err := knownCredentials(shop, observed).Complete(shop, random)
 	if err != nil {
 		return nil, err
 	}
+	ring := rotatedKeys(shop, observed, credentials)
+	credentials.Keyring = ring.String()
+	credentials.IsDatabaseLoginAlone = builders.IsLoginAlone(find[*corev1.Secret](all, "Secret", builders.DatabaseName(shop)), credentials) ||
+		len(observed.migrationsAtWork()) == 0 && allStartedWith(shop, all, credentials.Hash())
 	wanted := builders.WantedRelease(shop, defaults)
 	p := &plan{migration: planMigration(shop, observed, wanted)}
+	if shop.Spec.Database.External != nil && p.migration.reason != shopv1.ReasonMigrated {
+		credentials.Running = runningSecrets(shop, all) // the new URL has not proved good yet
+	}
 	p.release = releaseToRun(shop, all, p.migration, wanted)
+	p.rollBack(shop, all, wanted)
 
 	p.want(builders.ServiceAccount(shop))
-	p.wantSecrets(shop, credentials)
+	p.wantSecrets(shop, credentials, ring)
 	p.want(builders.APIService(shop), builders.NotificationsService(shop))
 	if shop.Spec.Database.Managed != nil {
-		p.wantDatabase(shop, all, defaults)
+		p.wantDatabase(shop, observed, defaults)
 	}
 	if shop.Spec.Redis.Managed != nil {
-		p.wantRedis(shop, all, defaults, credentials)
+		p.wantRedis(shop, observed, defaults, credentials)
 	}
 	p.wantNetworkPolicies(shop)
 	if p.release != (builders.Release{}) {
@@ -59,19 +69,74 @@ func makePlan(shop *shopv1.Shop, observed *observation, defaults builders.Defaul
 	p.wantMonitoring(shop, observed)
 	p.unwanted = append(p.unwantedChildren(shop, all), p.migration.obsolete...)
 
-	if len(observed.missing) > 0 || lacksKind(shop, observed) {
+	if len(observed.said) > 0 || p.migration.reason == shopv1.ReasonDatabaseRefuses || lacksKind(shop, observed) {
 		p.lookAgain = lookAgain
 	}
+	p.lookAgainAt(ring.Until(builders.TokenLifetime(shop)))
 	return p, nil
 }
 
-func knownCredentials(shop *shopv1.Shop, all children) builders.Credentials {
-	secret := func(name string) *corev1.Secret { return find[*corev1.Secret](all, "Secret", name) }
-	return builders.KnownCredentials(
+// lookAgainAt repeats the turn at a time, unless it is repeated before.
+func (p *plan) lookAgainAt(moment time.Time) {
+	if moment.IsZero() {
+		return
+	}
+	if left := max(time.Until(moment), time.Second); p.lookAgain == 0 || left < p.lookAgain {
+		p.lookAgain = left
+	}
+}
+
+// rotatedKeys is the ring of signing keys, a step nearer to the keys that are
+// wanted. Keys that are none leave it as it is; a condition tells.
+func rotatedKeys(shop *shopv1.Shop, observed *observation, credentials builders.Credentials) builders.Keyring {
+	ring := builders.KnownKeyring(find[*corev1.Secret](observed.children, "Secret", builders.KeyringName(shop)))
+	credentials.Keyring, credentials.Running = ring.String(), ""
+	allKnow := allStartedWith(shop, observed.children, credentials.Hash())
+	wanted := cmp.Or(credentials.SigningKeys, observed.signingKeys)
+	rotated, err := ring.Rotate(wanted, allKnow, time.Now(), builders.TokenLifetime(shop))
+	if err != nil {
+		return ring
+	}
+	return rotated
+}
+
+// allStartedWith reports whether every pod of the server was started with the
+// Secrets of a hash, and none of before is left.
+func allStartedWith(shop *shopv1.Shop, all children, hash string) bool {
+	for _, name := range []string{builders.APIName(shop), builders.NotificationsName(shop)} {
+		deployment := find[*appsv1.Deployment](all, "Deployment", name)
+		if deployment == nil || desired(deployment) == 0 {
+			continue
+		}
+		if !isRolledOut(deployment) || deployment.Spec.Template.Annotations[builders.AnnotationSecretsHash] != hash {
+			return false
+		}
+	}
+	return true
+}
+
+func knownCredentials(shop *shopv1.Shop, observed *observation) builders.Credentials {
+	secret := func(name string) *corev1.Secret { return find[*corev1.Secret](observed.children, "Secret", name) }
+	known := builders.KnownCredentials(
 		secret(builders.DatabaseName(shop)),
 		secret(builders.RedisName(shop)),
 		secret(builders.AuthName(shop)),
 		secret(builders.AdminName(shop)))
+	known.Foreign = strings.Join(observed.foreign, "\x00")
+	if len(observed.unfit) > 0 {
+		known.Running = runningSecrets(shop, observed.children)
+	}
+	return known
+}
+
+// runningSecrets is the hash of the Secrets that the server's pods were started
+// with.
+func runningSecrets(shop *shopv1.Shop, all children) string {
+	deployment := find[*appsv1.Deployment](all, "Deployment", builders.APIName(shop))
+	if deployment == nil {
+		return ""
+	}
+	return deployment.Spec.Template.Annotations[builders.AnnotationSecretsHash]
 }
 
 // releaseToRun is the gate: a new release only once its migration is done, till
@@ -88,7 +153,7 @@ func releaseToRun(shop *shopv1.Shop, all children, migration migration, wanted b
 	return builders.Release{}
 }
 
-func (p *plan) wantSecrets(shop *shopv1.Shop, credentials builders.Credentials) {
+func (p *plan) wantSecrets(shop *shopv1.Shop, credentials builders.Credentials, ring builders.Keyring) {
 	if shop.Spec.Database.Managed != nil {
 		p.want(builders.DatabaseSecret(shop, credentials))
 	}
@@ -98,34 +163,59 @@ func (p *plan) wantSecrets(shop *shopv1.Shop, credentials builders.Credentials) 
 	if shop.Spec.Auth.SigningKeySecretRef == nil {
 		p.want(builders.AuthSecret(shop, credentials))
 	}
+	if !ring.IsEmpty() {
+		p.want(builders.KeyringSecret(shop, ring))
+	}
 	if shop.Spec.Admin.PasswordSecretRef == nil {
 		p.want(builders.AdminSecret(shop, credentials))
 	}
 }
 
-func (p *plan) wantDatabase(shop *shopv1.Shop, all children, defaults builders.Defaults) {
+// dataReplicas is how many pods PostgreSQL and Redis have: one. In hibernation
+// it is none, but not before the last pod that needs them has stopped.
+func dataReplicas(shop *shopv1.Shop, observed *observation) int32 {
+	isNeeded := len(observed.migrationsAtWork()) > 0 ||
+		len(podsOf(observed, builders.ComponentAPI)) > 0 || len(podsOf(observed, builders.ComponentNotifications)) > 0
+	if shop.Spec.Hibernated && !isNeeded {
+		return 0
+	}
+	return 1
+}
+
+func (p *plan) wantDatabase(shop *shopv1.Shop, observed *observation, defaults builders.Defaults) {
 	name := builders.DatabaseName(shop)
-	set := find[*appsv1.StatefulSet](all, "StatefulSet", name)
+	set := find[*appsv1.StatefulSet](observed.children, "StatefulSet", name)
 	wanted := builders.WantedDatabaseVolume(shop)
 	image := builders.DatabaseImage(shop, builders.ImageOf(set), defaults)
-	p.want(builders.DatabaseService(shop), builders.DatabaseStatefulSet(shop, image, builders.VolumeOf(set, wanted)))
-	p.wantRoom(shop, all, name, builders.ComponentDatabase, wanted)
+	p.want(builders.DatabaseService(shop), builders.DatabaseStatefulSet(shop, image, builders.VolumeOf(set, wanted), dataReplicas(shop, observed)))
+	p.wantClaim(shop, observed.children, name, builders.ComponentDatabase, wanted)
 }
 
-func (p *plan) wantRedis(shop *shopv1.Shop, all children, defaults builders.Defaults, credentials builders.Credentials) {
+func (p *plan) wantRedis(shop *shopv1.Shop, observed *observation, defaults builders.Defaults, credentials builders.Credentials) {
 	name := builders.RedisName(shop)
-	set := find[*appsv1.StatefulSet](all, "StatefulSet", name)
+	set := find[*appsv1.StatefulSet](observed.children, "StatefulSet", name)
 	wanted := builders.WantedRedisVolume(shop)
 	image := cmp.Or(shop.Spec.Redis.Managed.Image, builders.ImageOf(set), defaults.RedisImage)
-	p.want(builders.RedisService(shop), builders.RedisStatefulSet(shop, image, builders.VolumeOf(set, wanted), credentials))
-	p.wantRoom(shop, all, name, builders.ComponentRedis, wanted)
+	p.want(builders.RedisService(shop), builders.RedisStatefulSet(shop, image, builders.VolumeOf(set, wanted), dataReplicas(shop, observed), credentials))
+	p.wantClaim(shop, observed.children, name, builders.ComponentRedis, wanted)
 }
 
-// wantRoom grows a volume that is smaller than wanted.
-func (p *plan) wantRoom(shop *shopv1.Shop, all children, set string, component builders.Component, wanted builders.Volume) {
+// wantClaim grows a volume that is smaller than wanted, and has it go with the
+// Shop or stay behind as the spec says. A claim that needs neither is left to
+// its StatefulSet.
+func (p *plan) wantClaim(shop *shopv1.Shop, all children, set string, component builders.Component, wanted builders.Volume) {
 	claim := find[*corev1.PersistentVolumeClaim](all, "PersistentVolumeClaim", builders.DataClaimName(set))
-	if claim != nil && claim.Spec.Resources.Requests.Storage().Cmp(wanted.Size) < 0 {
-		p.want(builders.GrownClaim(shop, set, component, wanted.Size))
+	if claim == nil || claim.DeletionTimestamp != nil {
+		return
+	}
+	size := *claim.Spec.Resources.Requests.Storage()
+	isSmall := size.Cmp(wanted.Size) < 0
+	if isSmall {
+		size = wanted.Size
+	}
+	wasSeenTo := claim.Annotations[apply.AnnotationHash] != ""
+	if isSmall || wasSeenTo || builders.GoesWithShop(shop) {
+		p.want(builders.DataClaim(shop, set, component, size))
 	}
 }
 
@@ -145,6 +235,9 @@ func (p *plan) wantServer(shop *shopv1.Shop, all children, credentials builders.
 	runningNotifications := find[*appsv1.Deployment](all, "Deployment", builders.NotificationsName(shop))
 	api := builders.APIDeployment(shop, p.release, credentials, runningAPI)
 	notifications := builders.NotificationsDeployment(shop, p.release, credentials, runningNotifications)
+	if p.failed != (builders.Release{}) {
+		api.WithAnnotations(map[string]string{builders.AnnotationRolledBack: p.failed.Image})
+	}
 	p.letGo(api, runningAPI)
 	p.letGo(notifications, runningNotifications)
 	p.want(api, notifications, builders.APIDisruptionBudget(shop), builders.NotificationsDisruptionBudget(shop))
@@ -174,9 +267,15 @@ func (p *plan) wantIngress(shop *shopv1.Shop, observed *observation) {
 }
 
 // unwantedChildren are those that the Shop owns and its spec no longer asks
-// for. Data is not among them, since the Shop does not own it; nor are Jobs,
-// whose time the migration knows.
+// for. Data and its Secrets are not among them: even those that go with the Shop
+// stay for as long as it does. Nor are Jobs, whose time the migration knows.
 func (p *plan) unwantedChildren(shop *shopv1.Shop, all children) []key {
+	kept := []key{
+		{"Secret", builders.DatabaseName(shop)}, {"Secret", builders.AuthName(shop)}, {"Secret", builders.AdminName(shop)},
+		{"Secret", builders.KeyringName(shop)},
+		{"PersistentVolumeClaim", builders.DataClaimName(builders.DatabaseName(shop))},
+		{"PersistentVolumeClaim", builders.DataClaimName(builders.RedisName(shop))},
+	}
 	wanted := map[key]bool{}
 	for _, configuration := range p.wanted {
 		wanted[keyOf(configuration)] = true
@@ -184,7 +283,7 @@ func (p *plan) unwantedChildren(shop *shopv1.Shop, all children) []key {
 	var unwanted []key
 	for key, object := range all {
 		isLeft := object.GetDeletionTimestamp() == nil && metav1.IsControlledBy(object, shop)
-		if !wanted[key] && isLeft && key.kind != "Job" {
+		if !wanted[key] && isLeft && key.kind != "Job" && !slices.Contains(kept, key) {
 			unwanted = append(unwanted, key)
 		}
 	}

@@ -13,6 +13,7 @@ import (
 	"io"
 	"time"
 
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/client-go/tools/events"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -22,8 +23,11 @@ import (
 )
 
 // lookAgain is when a turn is repeated that waits for something no watch tells
-// of: a Secret of the user's, a CRD.
+// of, such as a CRD.
 const lookAgain = 10 * time.Second
+
+// retryAfter is when a migration that did not get at the database is tried again.
+const retryAfter = time.Minute
 
 // Reconciler brings Shops to what their specs say.
 type Reconciler struct {
@@ -37,18 +41,24 @@ type Reconciler struct {
 	Defaults builders.Defaults
 	// Random is what credentials are made of.
 	Random io.Reader
+	// SecretsEvery is how often each Secret is looked at again; 0 is every ten
+	// seconds.
+	SecretsEvery time.Duration
 
+	secrets  secrets
 	optional *optionalWatch
 }
 
 // Reconcile is one turn of the loop for one Shop.
 func (r *Reconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.Result, error) {
 	shop := &shopv1.Shop{}
-	if err := r.Client.Get(ctx, request.NamespacedName, shop); err != nil {
-		return ctrl.Result{}, client.IgnoreNotFound(err)
-	}
-	if shop.DeletionTimestamp != nil {
+	err := r.Client.Get(ctx, request.NamespacedName, shop)
+	if isGone := apierrors.IsNotFound(err); isGone || err == nil && shop.DeletionTimestamp != nil {
+		r.secrets.forget(request.NamespacedName)
 		return ctrl.Result{}, nil // the owner references see to the rest
+	}
+	if err != nil {
+		return ctrl.Result{}, fmt.Errorf("get the Shop: %w", err)
 	}
 
 	observed, err := r.observe(ctx, shop)
@@ -59,7 +69,10 @@ func (r *Reconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.
 	if err != nil {
 		return ctrl.Result{}, fmt.Errorf("plan: %w", err)
 	}
-	failed := r.apply(ctx, shop, plan, observed)
+	var failed failures
+	if !shop.Spec.Paused {
+		failed = r.apply(ctx, shop, plan, observed)
+	}
 	if failed.inLeavingNamespace() {
 		return ctrl.Result{}, nil
 	}

@@ -1,12 +1,14 @@
 package shop
 
 import (
+	"encoding/json"
 	"fmt"
 	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
 	autoscalingv2 "k8s.io/api/autoscaling/v2"
@@ -21,6 +23,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/rest"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/envtest"
 	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
@@ -74,6 +77,7 @@ func TestAShopComesUp(t *testing.T) {
 			API:           "http://acme-api." + w.namespace + ".svc:8000",
 			Notifications: "ws://acme-notifications." + w.namespace + ".svc:8001/ws/notifications/",
 		},
+		History:  []shopv1.ServedRelease{{Version: "0.1.0", Image: "ghcr.io/shopkeeper-dev/server:0.1.0", Since: shop.Status.History[0].Since}},
 		Pods:     shopv1.PodCounts{API: "2/2", Notifications: "2/2"},
 		Replicas: 2,
 		Selector: "app.kubernetes.io/name=shop,app.kubernetes.io/instance=acme,app.kubernetes.io/component=api",
@@ -94,7 +98,7 @@ func TestAShopComesUp(t *testing.T) {
 func TestOwners(t *testing.T) {
 	w := newWorld(t)
 	w.serve(`ingress: {host: shop.example.com}`)
-	stays := []string{"Secret acme-db", "Secret acme-auth", "Secret acme-admin", "PersistentVolumeClaim data-acme-db-0", "PersistentVolumeClaim data-acme-redis-0"}
+	stays := []string{"Secret acme-db", "Secret acme-auth", "Secret acme-keyring", "Secret acme-admin", "PersistentVolumeClaim data-acme-db-0", "PersistentVolumeClaim data-acme-redis-0"}
 	for _, child := range w.children() {
 		owner := metav1.GetControllerOf(child.object)
 		name := child.kind + " " + child.object.GetName()
@@ -112,7 +116,7 @@ func TestOwners(t *testing.T) {
 func TestDataIsFoundAgain(t *testing.T) {
 	w := newWorld(t)
 	w.serve(`{}`)
-	secrets := []string{"acme-db", "acme-auth", "acme-admin"}
+	secrets := []string{"acme-db", "acme-auth", "acme-keyring", "acme-admin"}
 	before := map[string]map[string][]byte{}
 	for _, name := range secrets {
 		secret := &corev1.Secret{}
@@ -127,8 +131,8 @@ func TestDataIsFoundAgain(t *testing.T) {
 		}
 	}
 	w.rest()
-	if left := w.children(); len(left) != 5 {
-		t.Errorf("%d children are left, want the 3 Secrets and 2 volumes", len(left))
+	if left := w.children(); len(left) != 6 {
+		t.Errorf("%d children are left, want the 4 Secrets and 2 volumes", len(left))
 	}
 
 	w.create(`{}`)
@@ -164,7 +168,7 @@ func TestARestartWritesNothing(t *testing.T) {
 	w := newWorld(t)
 	w.serve(`{}`)
 	w.rest()
-	second := &world{Client: w.Client, t: t, namespace: w.namespace, calls: &calls{}}
+	second := &world{Client: w.Client, t: t, namespace: w.namespace, calls: &calls{}, secretsEvery: time.Hour, shops: w.shops}
 	second.startOperator(w.namespace)
 	for range 10 {
 		second.reconcile()
@@ -179,7 +183,7 @@ func TestARestartWritesNothing(t *testing.T) {
 // TestDriftIsRepaired: what others do to a child is undone, and what they add
 // to it is left.
 func TestDriftIsRepaired(t *testing.T) {
-	w := newWorld(t)
+	w := newWatchfulWorld(t, 100*time.Millisecond)
 	w.serve(`ingress: {host: shop.example.com}`)
 
 	for _, gone := range []struct {
@@ -229,7 +233,7 @@ func TestDriftIsRepaired(t *testing.T) {
 // TestKeysHeal: a key that somebody empties is filled again, the database's
 // password with the one that the database has.
 func TestKeysHeal(t *testing.T) {
-	w := newWorld(t)
+	w := newWatchfulWorld(t, 100*time.Millisecond)
 	w.serve(`{}`)
 	before := &corev1.Secret{}
 	w.mustGet(before, "acme-db")
@@ -257,7 +261,7 @@ func TestKeysHeal(t *testing.T) {
 
 // TestASecretChangeRestartsPods: pods do not go on with keys that are no more.
 func TestASecretChangeRestartsPods(t *testing.T) {
-	w := newWorld(t)
+	w := newWatchfulWorld(t, 100*time.Millisecond)
 	w.serve(`{}`)
 	before := &appsv1.Deployment{}
 	w.mustGet(before, "acme-notifications")
@@ -272,9 +276,9 @@ func TestASecretChangeRestartsPods(t *testing.T) {
 		}
 		return nil
 	})
-	auth := &corev1.Secret{}
-	w.mustGet(auth, "acme-auth")
-	contain(t, string(auth.Data["signing-keys"]), "new:0123456789abcdef0123456789abcdef,")
+	if ids := w.keyIDs(); len(ids) != 2 || ids[1] != "new" {
+		t.Errorf("keys %v", ids)
+	}
 }
 
 // TestUpgrade: no pod of a version starts before its migration has ended; till
@@ -368,7 +372,7 @@ func TestAnImageThatIsNotThere(t *testing.T) {
 			}}
 		})
 		contain(t, w.waitFor(shopv1.ConditionMigrated, "False", shopv1.ReasonMigrationBlocked),
-			"image ghcr.io/shopkeeper-dev/server:9.9.9 cannot be pulled", "Version 0.1.0 goes on serving.")
+			"The image ghcr.io/shopkeeper-dev/server:9.9.9 of pod waits cannot be pulled", "Version 0.1.0 goes on serving.")
 	}
 	w.expectImages("0.1.0", 2)
 	w.changeShop(func(spec *shopv1.ShopSpec) { spec.Version = "" })
@@ -564,7 +568,7 @@ func (w *world) judgeRoute(name string, accepted metav1.ConditionStatus, reason,
 
 // TestASecretOfTheUsersIsMissing: the condition names it, and goes when it comes.
 func TestASecretOfTheUsersIsMissing(t *testing.T) {
-	w := newWorld(t)
+	w := newWatchfulWorld(t, 100*time.Millisecond)
 	w.create(`{auth: {signingKeySecretRef: {name: keys}}, admin: {passwordSecretRef: {name: owner, key: pw}}}`)
 	contain(t, w.waitFor(shopv1.ConditionAPIReady, "False", shopv1.ReasonSecretMissing),
 		`spec.auth.signingKeySecretRef asks for key "signing-keys" of Secret keys`, `spec.admin.passwordSecretRef asks for key "pw" of Secret owner`)
@@ -572,11 +576,14 @@ func TestASecretOfTheUsersIsMissing(t *testing.T) {
 	w.waitFor(shopv1.ConditionStalled, "True", shopv1.ReasonSecretMissing)
 
 	for name, key := range map[string]string{"keys": "signing-keys", "owner": "pw"} {
-		secret := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: w.namespace, Name: name}, StringData: map[string]string{key: "x"}}
+		secret := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: w.namespace, Name: name}, StringData: map[string]string{key: "short"}}
 		if err := w.Create(kubetest.Context(t), secret); err != nil {
 			t.Fatal(err)
 		}
 	}
+	contain(t, w.waitFor(shopv1.ConditionAPIReady, "False", shopv1.ReasonSecretMalformed), `Key "pw" of Secret owner`, "it has 5 characters", `Key "signing-keys" of Secret keys`, "not of the form kid:secret")
+	w.setSecret("keys", "signing-keys", "a:0123456789abcdef0123456789abcdef")
+	w.setSecret("owner", "pw", "correct horse")
 	w.startData()
 	w.migrate("0.1.0", 7)
 	w.rollOut("0.1.0")
@@ -588,9 +595,131 @@ func TestASecretOfTheUsersIsMissing(t *testing.T) {
 	}
 }
 
+// TestASecretOfTheUsersChanges: the pods that use it are replaced; and not when
+// nothing could start with what is in it now.
+func TestASecretOfTheUsersChanges(t *testing.T) {
+	w := newWatchfulWorld(t, 100*time.Millisecond)
+	secret := &corev1.Secret{
+		ObjectMeta: metav1.ObjectMeta{Namespace: w.namespace, Name: "keys"},
+		StringData: map[string]string{"signing-keys": "a:0123456789abcdef0123456789abcdef"},
+	}
+	if err := w.Create(kubetest.Context(t), secret); err != nil {
+		t.Fatal(err)
+	}
+	w.serve(`{auth: {signingKeySecretRef: {name: keys}}}`)
+	hash := func() string {
+		deployment := &appsv1.Deployment{}
+		w.mustGet(deployment, "acme-api")
+		return deployment.Spec.Template.Annotations[builders.AnnotationSecretsHash]
+	}
+	before := hash()
+
+	for _, bad := range []string{"", "no key", `{"keys": 1}`} {
+		w.setSecret("keys", "signing-keys", bad)
+		w.waitFor(shopv1.ConditionStalled, "True", shopv1.ReasonSecretMalformed)
+		if hash() != before {
+			t.Errorf("pods are restarted with the signing keys %q", bad)
+		}
+		w.setSecret("keys", "signing-keys", "a:0123456789abcdef0123456789abcdef")
+		w.waitFor(shopv1.ConditionReady, "True", shopv1.ReasonAvailable)
+	}
+	w.delete(&corev1.Secret{}, "keys")
+	contain(t, w.waitFor(shopv1.ConditionStalled, "True", shopv1.ReasonSecretMissing), "Secret keys")
+	if hash() != before {
+		t.Error("pods are restarted without signing keys")
+	}
+
+	secret = &corev1.Secret{
+		ObjectMeta: metav1.ObjectMeta{Namespace: w.namespace, Name: "keys"},
+		StringData: map[string]string{"signing-keys": "b:0123456789abcdef0123456789abcdef"},
+	}
+	if err := w.Create(kubetest.Context(t), secret); err != nil {
+		t.Fatal(err)
+	}
+	kubetest.Eventually(t, func() error {
+		if hash() == before {
+			return fmt.Errorf("the pods are the same")
+		}
+		return nil
+	})
+}
+
+// TestSigningKeysOverlap: a new key is known to every pod before one signs with
+// it, and the old one stays for as long as its tokens; even when somebody deletes
+// the Secret that the keys come from.
+func TestSigningKeysOverlap(t *testing.T) {
+	w := newWatchfulWorld(t, 100*time.Millisecond)
+	w.serve(`{}`)
+	first := w.keyIDs()
+	w.delete(&corev1.Secret{}, "acme-auth")
+	var both []string
+	kubetest.Eventually(t, func() error {
+		if both = w.keyIDs(); len(both) != 2 || both[0] != first[0] {
+			return fmt.Errorf("keys %v, want %s and a new one behind it", both, first[0])
+		}
+		return nil
+	})
+	for range 10 {
+		w.reconcile()
+	}
+	if still := w.keyIDs(); !slices.Equal(still, both) {
+		t.Errorf("keys %v before all pods know %v", still, both)
+	}
+	kubetest.Eventually(t, func() error {
+		w.rollOut("0.1.0")
+		if swapped := w.keyIDs(); len(swapped) != 2 || swapped[0] != both[1] || swapped[1] != first[0] {
+			return fmt.Errorf("keys %v, want the new one first", swapped)
+		}
+		return nil
+	})
+	w.settle("0.1.0")
+
+	w.setSecret("acme-auth", "signing-keys", "not keys")
+	contain(t, w.waitFor(shopv1.ConditionStalled, "True", shopv1.ReasonSecretMalformed), `Key "signing-keys" of Secret acme-auth`)
+	if kept := w.keyIDs(); len(kept) != 2 || kept[0] != both[1] {
+		t.Errorf("keys %v", kept)
+	}
+	w.delete(&corev1.Secret{}, "acme-auth")
+	w.waitFor(shopv1.ConditionAPIReady, "False", shopv1.ReasonRollingOut)
+}
+
+// keyIDs are the ids of the keys that pods start with, in their order.
+func (w *world) keyIDs() []string {
+	w.t.Helper()
+	secret := &corev1.Secret{}
+	w.mustGet(secret, "acme-keyring")
+	set := struct {
+		Keys []struct {
+			ID string `json:"kid"`
+		} `json:"keys"`
+	}{}
+	if err := json.Unmarshal(secret.Data["signing-keys"], &set); err != nil {
+		w.t.Fatal(err)
+	}
+	var ids []string
+	for _, key := range set.Keys {
+		ids = append(ids, key.ID)
+	}
+	return ids
+}
+
+// TestAnOperatorMayNotListSecrets: who may list them may read them all.
+func TestAnOperatorMayNotListSecrets(t *testing.T) {
+	w := newWorld(t)
+	restricted := rest.CopyConfig(cluster)
+	restricted.Impersonate = rest.ImpersonationConfig{UserName: "operator-of-" + w.namespace}
+	operator, err := client.New(restricted, client.Options{Scheme: w.Scheme()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := operator.List(kubetest.Context(t), &corev1.SecretList{}, client.InNamespace(w.namespace)); !apierrors.IsForbidden(err) {
+		t.Errorf("a list of Secrets: %v", err)
+	}
+}
+
 // TestANameIsTaken: what others made is not taken over, and not overwritten.
 func TestANameIsTaken(t *testing.T) {
-	w := newWorld(t)
+	w := newWatchfulWorld(t, 100*time.Millisecond)
 	theirs := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: w.namespace, Name: "acme-db"}, StringData: map[string]string{"password": "theirs"}}
 	if err := w.Create(kubetest.Context(t), theirs); err != nil {
 		t.Fatal(err)

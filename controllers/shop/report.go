@@ -36,8 +36,9 @@ func assess(shop *shopv1.Shop, observed *observation, plan *plan, verdicts []ver
 	if api != nil {
 		status.Replicas = api.Status.Replicas
 	}
-	if isRolledOut(api) && isRolledOut(notifications) {
+	if isRolledOut(api) && isRolledOut(notifications) && !shop.Spec.Hibernated {
 		status.Version = plan.release.Version
+		status.History = history(status.History, plan.release)
 	}
 	setConditions(shop, status, verdicts)
 	return status
@@ -67,10 +68,16 @@ func setConditions(shop *shopv1.Shop, status *shopv1.ShopStatus, verdicts []verd
 	}
 
 	obstacle := obstacleAmong(verdicts)
+	if shop.Spec.Paused && obstacle.state == progressing {
+		obstacle.state = stalled // nothing comes by itself
+	}
 	if obstacle.state == progressing {
 		set(shopv1.ConditionReconciling, metav1.ConditionTrue, shopv1.ReasonProgressing, obstacle.message)
 	} else {
 		meta.RemoveStatusCondition(&status.Conditions, shopv1.ConditionReconciling)
+	}
+	if shop.Spec.Paused && obstacle.state == stalled {
+		obstacle.reason, obstacle.message = shopv1.ReasonPaused, "spec.paused keeps the operator from seeing to this: "+obstacle.message
 	}
 	if obstacle.state == stalled {
 		set(shopv1.ConditionStalled, metav1.ConditionTrue, obstacle.reason, obstacle.message)
@@ -78,9 +85,22 @@ func setConditions(shop *shopv1.Shop, status *shopv1.ShopStatus, verdicts []verd
 		meta.RemoveStatusCondition(&status.Conditions, shopv1.ConditionStalled)
 	}
 	if obstacle.state == ready {
-		set(shopv1.ConditionReady, metav1.ConditionTrue, shopv1.ReasonAvailable, fmt.Sprintf("Version %s serves at %s", status.Version, status.Endpoints.API))
+		reason, message := readiness(shop, status)
+		set(shopv1.ConditionReady, metav1.ConditionTrue, reason, message)
 	} else {
 		set(shopv1.ConditionReady, metav1.ConditionFalse, obstacle.reason, obstacle.message)
+	}
+}
+
+// readiness says in what way a shop is all that its spec asks for.
+func readiness(shop *shopv1.Shop, status *shopv1.ShopStatus) (reason, message string) {
+	switch serves := fmt.Sprintf("Version %s serves at %s", status.Version, status.Endpoints.API); {
+	case shop.Spec.Hibernated:
+		return shopv1.ReasonHibernated, "No pod runs. Data, Secrets and addresses are kept; set spec.hibernated to false to wake the shop."
+	case shop.Spec.Paused:
+		return shopv1.ReasonPaused, serves + ". What changes now is left as it is, until spec.paused is false."
+	default:
+		return shopv1.ReasonAvailable, serves
 	}
 }
 
@@ -103,13 +123,6 @@ func podCount(deployment *appsv1.Deployment, replicas *int32) string {
 		return fmt.Sprintf("0/%d", ptr.Deref(replicas, 1))
 	}
 	return fmt.Sprintf("%d/%d", deployment.Status.AvailableReplicas, desired(deployment))
-}
-
-// isSettled reports whether the shop was all that its spec asks for when last
-// looked at.
-func isSettled(shop *shopv1.Shop) bool {
-	condition := meta.FindStatusCondition(shop.Status.Conditions, shopv1.ConditionReady)
-	return condition != nil && condition.Status == metav1.ConditionTrue && condition.ObservedGeneration == shop.Generation
 }
 
 // report writes the status, if it is another than before, and tells of each
@@ -146,7 +159,9 @@ func (r *Reconciler) tell(shop *shopv1.Shop, before, after []metav1.Condition) {
 // before.
 func severity(condition metav1.Condition) string {
 	switch condition.Reason {
-	case shopv1.ReasonDegraded, shopv1.ReasonRolloutStuck, shopv1.ReasonVolumeNotGrown, shopv1.ReasonRefused, shopv1.ReasonNameTaken, shopv1.ReasonSecretMissing,
+	case shopv1.ReasonImagePullFailed, shopv1.ReasonCrashing, shopv1.ReasonOutOfMemory, shopv1.ReasonUnschedulable, shopv1.ReasonPodsRefused,
+		shopv1.ReasonVolumePending, shopv1.ReasonVolumeFull, shopv1.ReasonRolledBack, shopv1.ReasonDatabaseRefuses,
+		shopv1.ReasonDegraded, shopv1.ReasonRolloutStuck, shopv1.ReasonVolumeNotGrown, shopv1.ReasonRefused, shopv1.ReasonNameTaken, shopv1.ReasonSecretMissing, shopv1.ReasonSecretMalformed,
 		shopv1.ReasonMigrationBlocked, shopv1.ReasonMigrationFailed, shopv1.ReasonRouteNotAccepted, shopv1.ReasonGatewayAPIMissing,
 		shopv1.ReasonCertManagerMissing, shopv1.ReasonPodMonitorMissing, shopv1.ReasonNotScaling:
 		return corev1.EventTypeWarning

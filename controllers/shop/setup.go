@@ -1,6 +1,7 @@
 package shop
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"maps"
@@ -22,8 +23,11 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/controller"
+	"sigs.k8s.io/controller-runtime/pkg/event"
 	"sigs.k8s.io/controller-runtime/pkg/handler"
+	"sigs.k8s.io/controller-runtime/pkg/predicate"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+	"sigs.k8s.io/controller-runtime/pkg/source"
 	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
 
 	shopv1 "github.com/shopkeeper-dev/shopkeeper/api/v1alpha1"
@@ -36,9 +40,11 @@ import (
 // +kubebuilder:rbac:groups=shopkeeper.dev,resources=shops,verbs=get;list;watch
 // +kubebuilder:rbac:groups=shopkeeper.dev,resources=shops/status,verbs=patch
 // +kubebuilder:rbac:groups=shopkeeper.dev,resources=shops/finalizers,verbs=update
-// +kubebuilder:rbac:groups="",resources=secrets;services;serviceaccounts,verbs=get;list;watch;create;patch;delete
+// +kubebuilder:rbac:groups="",resources=secrets,verbs=get;create;patch;delete
+// +kubebuilder:rbac:groups="",resources=services;serviceaccounts,verbs=get;list;watch;create;patch;delete
 // +kubebuilder:rbac:groups="",resources=persistentvolumeclaims,verbs=get;list;watch;patch
 // +kubebuilder:rbac:groups="",resources=pods,verbs=list;watch
+// +kubebuilder:rbac:groups="",resources=events,verbs=list
 // +kubebuilder:rbac:groups=apps,resources=deployments;statefulsets,verbs=get;list;watch;create;patch;delete
 // +kubebuilder:rbac:groups=batch,resources=jobs,verbs=get;list;watch;create;patch;delete
 // +kubebuilder:rbac:groups="",resources=configmaps,verbs=get;list;watch;create;patch;delete
@@ -67,21 +73,17 @@ func NewScheme() (*runtime.Scheme, error) {
 	return scheme, nil
 }
 
-// CacheOptions keep the cache small: the Shops, what the operator itself made
-// for them, and of the many pods only those of migrations. No namespaces means
-// all.
-func CacheOptions(namespaces []string) cache.Options {
+// CacheOptions keep the cache small: the Shops that a selector selects, what the
+// operator itself made, and of the pods only how they are doing. No namespaces
+// means all.
+func CacheOptions(namespaces []string, shops labels.Selector) cache.Options {
 	ours := labels.SelectorFromSet(labels.Set{builders.LabelManagedBy: builders.ManagedBy})
-	migrations := labels.SelectorFromSet(labels.Set{
-		builders.LabelManagedBy: builders.ManagedBy,
-		builders.LabelComponent: string(builders.ComponentMigration),
-	})
 	options := cache.Options{
 		DefaultLabelSelector: ours,
 		DefaultTransform:     cache.TransformStripManagedFields(),
 		ByObject: map[client.Object]cache.ByObject{
-			&shopv1.Shop{}:                           {Label: labels.Everything()},
-			&corev1.Pod{}:                            {Label: migrations, Transform: keepOutcome},
+			&shopv1.Shop{}:                           {Label: shops},
+			&corev1.Pod{}:                            {Transform: keepOutcome},
 			&autoscalingv2.HorizontalPodAutoscaler{}: {Transform: keepComplaint},
 			&policyv1.PodDisruptionBudget{}:          {Transform: dropCounts},
 		},
@@ -100,14 +102,20 @@ func CacheOptions(namespaces []string) cache.Options {
 // several namespaces the cache cannot tell; what must not go wrong does not
 // rest on it, there are only more turns.
 func ClientCacheOptions(namespaces []string) *client.CacheOptions {
-	return &client.CacheOptions{EnableReadYourWritesConsistency: new(len(namespaces) < 2)}
+	return &client.CacheOptions{
+		DisableFor:                      []client.Object{&corev1.Secret{}}, // which the operator may not list
+		EnableReadYourWritesConsistency: new(len(namespaces) < 2),
+	}
 }
 
-// keepOutcome leaves of a pod in the cache what tells how it ended.
+// keepOutcome leaves of a pod in the cache what tells how it is doing.
 func keepOutcome(object any) (any, error) {
 	if pod, ok := object.(*corev1.Pod); ok {
 		pod.ManagedFields, pod.Annotations, pod.Spec = nil, nil, corev1.PodSpec{}
-		pod.Status = corev1.PodStatus{Phase: pod.Status.Phase, ContainerStatuses: pod.Status.ContainerStatuses}
+		pod.Status = corev1.PodStatus{
+			Phase: pod.Status.Phase, Conditions: pod.Status.Conditions,
+			InitContainerStatuses: pod.Status.InitContainerStatuses, ContainerStatuses: pod.Status.ContainerStatuses,
+		}
 	}
 	return object, nil
 }
@@ -116,6 +124,7 @@ func keepOutcome(object any) (any, error) {
 // a time.
 func (r *Reconciler) SetupWithManager(manager ctrl.Manager, concurrency int) error {
 	ofInstance := handler.EnqueueRequestsFromMapFunc(instanceOf)
+	secretNews := make(chan event.GenericEvent)
 	loop, err := ctrl.NewControllerManagedBy(manager).
 		For(&shopv1.Shop{}).
 		Owns(&corev1.ServiceAccount{}).
@@ -129,9 +138,9 @@ func (r *Reconciler) SetupWithManager(manager ctrl.Manager, concurrency int) err
 		Owns(&autoscalingv2.HorizontalPodAutoscaler{}, builder.WithPredicates(isNews)).
 		Owns(&corev1.ConfigMap{}).
 		// These have no owner: data outlives the Shop, and pods are their Job's.
-		Watches(&corev1.Secret{}, ofInstance).
 		Watches(&corev1.PersistentVolumeClaim{}, ofInstance).
-		Watches(&corev1.Pod{}, ofInstance).
+		Watches(&corev1.Pod{}, ofInstance, builder.WithPredicates(podNews())).
+		WatchesRawSource(source.Channel(secretNews, &handler.EnqueueRequestForObject{})).
 		WithOptions(controller.Options{
 			MaxConcurrentReconciles: concurrency,
 			ReconciliationTimeout:   turnTimeout,
@@ -141,8 +150,37 @@ func (r *Reconciler) SetupWithManager(manager ctrl.Manager, concurrency int) err
 	if err != nil {
 		return fmt.Errorf("build the controller of Shops: %w", err)
 	}
+	watch := &secretWatch{secrets: &r.secrets, live: r.Live, every: cmp.Or(r.SecretsEvery, secretsEvery), news: secretNews}
+	if err := manager.Add(watch); err != nil {
+		return fmt.Errorf("look after Secrets: %w", err)
+	}
 	r.optional = &optionalWatch{loop: loop, cache: manager.GetCache(), scheme: manager.GetScheme(), mapper: manager.GetRESTMapper()}
 	return r.optional.start(slices.Collect(maps.Keys(optionalKinds))...)
+}
+
+// podNews lets through what a Shop's status may follow from: all of a migration,
+// the going of any pod, and of the others only what is wrong with them. The rest
+// shows in their Deployment or StatefulSet.
+func podNews() predicate.Predicate {
+	news := func(object client.Object) string {
+		pod, isPod := object.(*corev1.Pod)
+		if !isPod {
+			return ""
+		}
+		if found := troubleOf(pod); found != nil {
+			return found.message
+		}
+		return ""
+	}
+	migrates := func(object client.Object) bool {
+		return object.GetLabels()[builders.LabelComponent] == string(builders.ComponentMigration)
+	}
+	return predicate.Funcs{
+		CreateFunc: func(e event.CreateEvent) bool { return migrates(e.Object) || news(e.Object) != "" },
+		UpdateFunc: func(e event.UpdateEvent) bool {
+			return migrates(e.ObjectNew) || news(e.ObjectOld) != news(e.ObjectNew)
+		},
+	}
 }
 
 // instanceOf is the Shop that a child's labels name.

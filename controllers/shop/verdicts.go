@@ -32,6 +32,7 @@ const (
 	progressing state = iota // will come by itself
 	ready
 	stalled // someone has to do something
+	asleep  // it does not serve, and should not
 )
 
 // judge looks at each part of a shop. The first one that is not ready is what
@@ -51,9 +52,31 @@ func judge(shop *shopv1.Shop, observed *observation, plan *plan, failed failures
 		verdicts = append(verdicts, judgeMonitoring(shop, observed))
 	}
 	for i := range verdicts {
+		if shop.Spec.Hibernated {
+			verdicts[i] = judgeSleep(observed, verdicts[i])
+		}
 		verdicts[i] = failed.weigh(shop, verdicts[i])
 	}
 	return verdicts
+}
+
+// judgeSleep changes the verdict on a part that has no pods in hibernation.
+func judgeSleep(observed *observation, awake verdict) verdict {
+	components := map[string]builders.Component{
+		shopv1.ConditionDatabaseReady: builders.ComponentDatabase, shopv1.ConditionRedisReady: builders.ComponentRedis,
+		shopv1.ConditionAPIReady: builders.ComponentAPI, shopv1.ConditionNotificationsReady: builders.ComponentNotifications,
+	}
+	component, hasPods := components[awake.condition]
+	switch left := len(podsOf(observed, component)); {
+	case awake.condition == shopv1.ConditionMigrated && awake.reason == shopv1.ReasonWaitingForDatabase:
+		return verdict{awake.condition, asleep, shopv1.ReasonHibernated, "The database is migrated when the shop wakes."}
+	case !hasPods:
+		return awake
+	case left > 0:
+		return verdict{awake.condition, progressing, shopv1.ReasonHibernating, fmt.Sprintf("%d of its pods have not stopped yet.", left)}
+	default:
+		return verdict{awake.condition, asleep, shopv1.ReasonHibernated, "No pod runs, as spec.hibernated says."}
+	}
 }
 
 // weigh changes the verdict on a part of which the API server refused an object.
@@ -118,14 +141,19 @@ func judgeRedis(shop *shopv1.Shop, observed *observation) verdict {
 // judgeExternal knows where the server's URL is. Whether it answers shows in
 // the pods that use it.
 func judgeExternal(observed *observation, condition string, component builders.Component, url shopv1.SecretKeyRef) verdict {
-	if missing := missingOf(observed, component); len(missing) > 0 {
-		return verdict{condition, stalled, shopv1.ReasonSecretMissing, strings.Join(missing, " ")}
+	if verdict, bad := judgeSecrets(observed, condition, component); bad {
+		return verdict
 	}
 	return verdict{condition, ready, shopv1.ReasonAvailable, fmt.Sprintf("It is external; its URL is in key %q of Secret %s.", url.Key, url.Name)}
 }
 
 func judgeData(shop *shopv1.Shop, observed *observation, condition, what, name string) verdict {
 	set := find[*appsv1.StatefulSet](observed.children, "StatefulSet", name)
+	if set != nil && set.DeletionTimestamp == nil && set.Status.ReadyReplicas == 0 {
+		if found := troubleWithData(observed, set); found != nil {
+			return verdict{condition, found.state, found.reason, found.message}
+		}
+	}
 	describe := fmt.Sprintf("kubectl -n %s describe pod %s-0", shop.Namespace, name)
 	switch {
 	case set == nil:
@@ -156,12 +184,16 @@ func judgeMigration(shop *shopv1.Shop, observed *observation, plan *plan) verdic
 	case shopv1.ReasonMigrationFailed:
 		return judgement(stalled, "Job %s of version %s failed: %s\n%sTo try again, mend the cause and delete the Job (kubectl -n %s delete job %s), or set another version or image.",
 			m.job.Name, version, failureText(m, observed.migrationPods), goesOn(plan), shop.Namespace, m.job.Name)
+	case shopv1.ReasonDatabaseRefuses:
+		url := builders.DatabaseURLRef(shop)
+		return judgement(stalled, "The database refuses the login of key %q of Secret %s: %s\n%sPut the right URL into the Secret, or let the database take this one; it is tried again every minute.",
+			url.Key, url.Name, failureText(m, observed.migrationPods), goesOn(plan))
 	case shopv1.ReasonWaitingForOtherMigration:
 		return judgement(progressing, "The migration to version %s starts when Job %s has ended. To follow it: kubectl -n %s logs job/%s",
 			version, m.job.Name, shop.Namespace, m.job.Name)
 	case shopv1.ReasonMigrationBlocked:
-		return judgement(progressing, "The pod of Job %s does not start: %s. %sSet a version or an image that is there. To see more: kubectl -n %s describe pods -l %s",
-			m.job.Name, whatBlocks(m.job, observed.migrationPods), goesOn(plan), shop.Namespace, builders.Selector(shop, builders.ComponentMigration))
+		return judgement(progressing, "Job %s makes no headway: %s %sTo see more: kubectl -n %s describe pods -l %s",
+			m.job.Name, whatBlocks(m.job, observed), goesOn(plan), shop.Namespace, builders.Selector(shop, builders.ComponentMigration))
 	case shopv1.ReasonMigrationRunning:
 		return judgement(progressing, "The database is being brought to the schema of version %s. To follow it: kubectl -n %s logs -l %s --tail=-1",
 			version, shop.Namespace, builders.Selector(shop, builders.ComponentMigration))
@@ -194,8 +226,8 @@ func goesOn(plan *plan) string {
 
 func judgeServer(shop *shopv1.Shop, observed *observation, plan *plan, condition, name string, component builders.Component) verdict {
 	deployment := find[*appsv1.Deployment](observed.children, "Deployment", name)
-	if missing := missingOf(observed, component); len(missing) > 0 && !isRolledOut(deployment) {
-		return verdict{condition, stalled, shopv1.ReasonSecretMissing, strings.Join(missing, " ")}
+	if verdict, bad := judgeSecrets(observed, condition, component); bad {
+		return verdict
 	}
 	switch {
 	case deployment == nil && plan.release.Version == "":
@@ -205,13 +237,24 @@ func judgeServer(shop *shopv1.Shop, observed *observation, plan *plan, condition
 	case deployment.DeletionTimestamp != nil:
 		return terminating(condition, "Deployment", name)
 	}
+	if found := troubleWithServer(observed, deployment, component); found != nil {
+		return verdict{condition, found.state, found.reason, found.message}
+	}
+	return judgeRollout(shop, observed, plan, deployment, condition, component)
+}
 
+// judgeRollout says how far the pods of a Deployment are.
+func judgeRollout(shop *shopv1.Shop, observed *observation, plan *plan, deployment *appsv1.Deployment, condition string, component builders.Component) verdict {
 	counts := fmt.Sprintf("%d of %d pods of version %s are available.", deployment.Status.AvailableReplicas, desired(deployment), plan.release.Version)
 	look := fmt.Sprintf("%s To see why: kubectl -n %s describe pods -l %s", counts, shop.Namespace, builders.Selector(shop, component))
 	progress := deploymentCondition(deployment, appsv1.DeploymentProgressing)
 	switch {
+	case plan.failed.Version != "" && component == builders.ComponentAPI && isRolledOut(deployment):
+		return verdict{condition, stalled, shopv1.ReasonRolledBack, fmt.Sprintf(
+			"The rollout of version %s made no progress, and version %s serves again. Set another version or image; to try the same again: kubectl -n %s annotate deployment %s %s-",
+			plan.failed.Version, plan.release.Version, shop.Namespace, deployment.Name, builders.AnnotationRolledBack)}
 	case isRolledOut(deployment):
-		if complaint := whyNotScaling(observed, name); complaint != "" {
+		if complaint := whyNotScaling(observed, deployment.Name); complaint != "" {
 			return verdict{condition, ready, shopv1.ReasonNotScaling, fmt.Sprintf(
 				"%s Their number stays as it is, since the autoscaler cannot tell the load: %s. See that the cluster has metrics-server, and for sockets a custom metrics API.", counts, strings.TrimSuffix(complaint, "."))}
 		}
@@ -221,20 +264,29 @@ func judgeServer(shop *shopv1.Shop, observed *observation, plan *plan, condition
 	case progress.Reason == "NewReplicaSetAvailable" && isObserved(deployment) && isUpdated(deployment):
 		return verdict{condition, progressing, shopv1.ReasonDegraded, look}
 	default:
-		return verdict{condition, progressing, shopv1.ReasonRollingOut, counts}
+		old := deployment.Status.Replicas - deployment.Status.UpdatedReplicas
+		return verdict{condition, progressing, shopv1.ReasonRollingOut, fmt.Sprintf("%s %d are of its newest template, %d of an older one.", counts, deployment.Status.UpdatedReplicas, max(old, 0))}
 	}
 }
 
-// missingOf says which Secrets of others the pods of a component wait for.
-func missingOf(observed *observation, component builders.Component) []string {
-	var missing []string
-	for _, foreign := range observed.missing {
-		if slices.Contains(foreign.Users, component) {
-			missing = append(missing, fmt.Sprintf("%s asks for key %q of Secret %s, and there is none: make it, or correct the reference.",
-				foreign.Field, foreign.Ref.Key, foreign.Ref.Name))
+// judgeSecrets says which Secrets of others the pods of a component cannot start
+// with.
+func judgeSecrets(observed *observation, condition string, component builders.Component) (verdict, bool) {
+	reason, problems := shopv1.ReasonSecretMalformed, []string(nil)
+	for _, unfit := range observed.unfit {
+		if !slices.Contains(unfit.Users, component) {
+			continue
 		}
+		if unfit.missing {
+			reason = shopv1.ReasonSecretMissing
+			problems = append(problems, fmt.Sprintf("%s asks for key %q of Secret %s, and there is none: make it, or correct the reference.",
+				unfit.Field, unfit.Ref.Key, unfit.Ref.Name))
+			continue
+		}
+		problems = append(problems, fmt.Sprintf("Key %q of Secret %s, which %s refers to, cannot be used: %v. Put right what is in it; pods that run go on with what they started with.",
+			unfit.Ref.Key, unfit.Ref.Name, unfit.Field, unfit.problem))
 	}
-	return missing
+	return verdict{condition, stalled, reason, strings.Join(problems, " ")}, len(problems) > 0
 }
 
 func judgeIngress(shop *shopv1.Shop, observed *observation) verdict {

@@ -24,6 +24,7 @@ import (
 	storagev1 "k8s.io/api/storage/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/rest"
 	ctrl "sigs.k8s.io/controller-runtime"
@@ -54,11 +55,20 @@ type world struct {
 	namespace     string
 	reconciler    *Reconciler
 	calls         *calls
+	secretsEvery  time.Duration
+	shops         labels.Selector // that the operator looks after
 }
 
 func newWorld(t *testing.T) *world {
 	t.Helper()
+	return newWatchfulWorld(t, time.Hour) // a look at a Secret would be a call
+}
+
+// newWatchfulWorld has an operator that looks at Secrets every so often.
+func newWatchfulWorld(t *testing.T, secretsEvery time.Duration) *world {
+	t.Helper()
 	w := idleWorld(t)
+	w.secretsEvery = secretsEvery
 	w.bindRole(w.namespace)
 	w.startOperator(w.namespace)
 	return w
@@ -80,7 +90,7 @@ func idleWorld(t *testing.T) *world {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w := &world{Client: own, t: t, namespace: kubetest.Namespace(t, own), calls: &calls{}}
+	w := &world{Client: own, t: t, namespace: kubetest.Namespace(t, own), calls: &calls{}, secretsEvery: time.Hour, shops: labels.Everything()}
 	w.collectGarbage()
 	w.watchStatus(own)
 	return w
@@ -94,7 +104,7 @@ func (w *world) startOperator(namespaces ...string) {
 	restricted.Wrap(w.calls.count)
 	manager, err := ctrl.NewManager(restricted, ctrl.Options{
 		Scheme:     w.Scheme(),
-		Cache:      CacheOptions(namespaces),
+		Cache:      CacheOptions(namespaces, w.shops),
 		Client:     client.Options{Cache: ClientCacheOptions(namespaces)},
 		Metrics:    metricsserver.Options{BindAddress: "0"},
 		Controller: config.Controller{SkipNameValidation: new(true)},
@@ -104,7 +114,7 @@ func (w *world) startOperator(namespaces ...string) {
 	}
 	w.reconciler = &Reconciler{
 		Client: manager.GetClient(), Live: manager.GetAPIReader(), Events: manager.GetEventRecorder("shopkeeper"),
-		Defaults: operator1, Random: rand.Reader,
+		Defaults: operator1, Random: rand.Reader, SecretsEvery: w.secretsEvery,
 	}
 	if err := w.reconciler.SetupWithManager(manager, 2); err != nil {
 		w.t.Fatal(err)
@@ -293,6 +303,11 @@ func (w *world) changeShop(edit func(*shopv1.ShopSpec)) {
 	change(w, &shopv1.Shop{}, "acme", func(shop *shopv1.Shop) { edit(&shop.Spec) })
 }
 
+func (w *world) setSecret(name, key, value string) {
+	w.t.Helper()
+	change(w, &corev1.Secret{}, name, func(secret *corev1.Secret) { secret.Data[key] = []byte(value) })
+}
+
 func (w *world) get(object client.Object, name string) error {
 	return w.Get(kubetest.Context(w.t), client.ObjectKey{Namespace: w.namespace, Name: name}, object)
 }
@@ -454,6 +469,21 @@ func (w *world) rollOut(version string) {
 		})
 		w.setAvailable(name, -1)
 	}
+}
+
+// settle rolls out whatever comes until the shop is Ready.
+func (w *world) settle(version string) {
+	w.t.Helper()
+	kubetest.Eventually(w.t, func() error {
+		w.rollOut(version)
+		shop := &shopv1.Shop{}
+		w.mustGet(shop, "acme")
+		condition := meta.FindStatusCondition(shop.Status.Conditions, shopv1.ConditionReady)
+		if condition == nil || condition.Status != metav1.ConditionTrue || condition.ObservedGeneration != shop.Generation {
+			return fmt.Errorf("not Ready: %+v", condition)
+		}
+		return nil
+	})
 }
 
 // setAvailable makes some pods of a fully updated Deployment available; -1 all.

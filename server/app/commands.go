@@ -15,6 +15,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/shopkeeper-dev/shopkeeper/server/database"
 	"github.com/shopkeeper-dev/shopkeeper/server/openapi"
 	"github.com/shopkeeper-dev/shopkeeper/server/settings"
 )
@@ -105,9 +106,13 @@ func newLogger(s settings.Settings, w io.Writer) *slog.Logger {
 	return slog.New(slog.NewTextHandler(w, options))
 }
 
-// once runs a command that ends by itself, when the database answers.
+// once runs a command that ends by itself, when the database answers. It ends at once if that refuses the
+// login: whoever started the command is told, and has to mend it.
 func (a *App) once(ctx context.Context, command func(context.Context) error) error {
 	defer a.close()
+	if err := a.db.Ping(ctx); database.IsRefused(err) {
+		return err
+	}
 	if err := a.db.Await(ctx, a.log); err != nil {
 		return err
 	}

@@ -89,6 +89,13 @@ func IsUnavailable(err error) bool {
 	}
 }
 
+// IsRefused reports whether PostgreSQL answered, and refuses the login or has no such database. Waiting
+// does not help.
+func IsRefused(err error) bool {
+	state := sqlState(err)
+	return state == "28P01" || state == "28000" || state == "3D000"
+}
+
 func isRetryable(err error) bool {
 	state := sqlState(err)
 	return state == serializationFailed || state == deadlockDetected || sqliteCode(err)&0xff == sqlitelib.SQLITE_BUSY

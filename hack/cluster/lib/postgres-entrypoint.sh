@@ -20,7 +20,7 @@ if [ "${1:-postgres}" = postgres ] && [ ! -s "$PGDATA/PG_VERSION" ]; then
   rm -rf "$new"
   umask 077
   echo "$POSTGRES_PASSWORD" >/tmp/password
-  initdb --pgdata="$new" --username="$user" --pwfile=/tmp/password --auth=scram-sha-256 --encoding=UTF8 --locale=C.UTF-8
+  initdb --pgdata="$new" --username="$user" --pwfile=/tmp/password --auth-local=trust --auth-host=scram-sha-256 --encoding=UTF8 --locale=C.UTF-8
   rm /tmp/password
   echo 'host all all all scram-sha-256' >>"$new/pg_hba.conf"
   if [ "$database" != postgres ]; then

@@ -1,0 +1,224 @@
+package shop
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/event"
+
+	shopv1 "github.com/shopkeeper-dev/shopkeeper/api/v1alpha1"
+)
+
+const (
+	// secretsEvery is how often each Secret is looked at again: what someone did to
+	// it is seen within that time.
+	secretsEvery = 10 * time.Second
+	// secretsPause bounds what that costs the API server to 50 reads a second. From
+	// 500 Secrets on, a hundred shops, a round takes longer than ten seconds for it.
+	secretsPause = 20 * time.Millisecond
+)
+
+// secrets knows the Secrets of all shops. The operator may not list them, nor
+// watch them, for who may do that may read every Secret there is; so it reads
+// each by its name, remembers it, and a secretWatch looks at it again from time
+// to time. The zero value knows none.
+type secrets struct {
+	mutex sync.Mutex
+	known map[client.ObjectKey]*corev1.Secret // nil for one that is not there
+	names map[client.ObjectKey][]string       // of the Secrets that each shop uses
+}
+
+// read returns those of a shop's Secrets that are there. It uses these and no
+// others from now on.
+func (s *secrets) read(ctx context.Context, live client.Reader, shop client.ObjectKey, names []string) (map[string]*corev1.Secret, error) {
+	s.use(shop, names)
+	found := map[string]*corev1.Secret{}
+	for _, name := range names {
+		at := client.ObjectKey{Namespace: shop.Namespace, Name: name}
+		secret, isKnown := s.lookUp(at)
+		if !isKnown {
+			var err error
+			if secret, err = readSecret(ctx, live, at); err != nil {
+				return nil, err
+			}
+			s.remember(at, secret)
+		}
+		if secret != nil {
+			found[name] = secret
+		}
+	}
+	return found, nil
+}
+
+// readSecret is nil when there is none.
+func readSecret(ctx context.Context, live client.Reader, at client.ObjectKey) (*corev1.Secret, error) {
+	secret := &corev1.Secret{}
+	if err := live.Get(ctx, at, secret); err != nil {
+		if client.IgnoreNotFound(err) == nil {
+			return nil, nil //nolint:nilnil // that there is none is an answer
+		}
+		return nil, fmt.Errorf("get Secret %s: %w", at.Name, err)
+	}
+	secret.ManagedFields = nil
+	return secret, nil
+}
+
+// learn takes note of a Secret as the API server returned it from a write.
+func (s *secrets) learn(written client.Object) {
+	if secret, ok := written.(*corev1.Secret); ok {
+		s.remember(client.ObjectKeyFromObject(secret), secret)
+	}
+}
+
+// unlearn makes the next turn read a Secret anew.
+func (s *secrets) unlearn(at client.ObjectKey) {
+	s.mutex.Lock()
+	defer s.mutex.Unlock()
+	delete(s.known, at)
+}
+
+// forget is of a shop that is no more.
+func (s *secrets) forget(shop client.ObjectKey) { s.use(shop, nil) }
+
+func (s *secrets) lookUp(at client.ObjectKey) (secret *corev1.Secret, isKnown bool) {
+	s.mutex.Lock()
+	defer s.mutex.Unlock()
+	secret, isKnown = s.known[at]
+	return secret, isKnown
+}
+
+func (s *secrets) remember(at client.ObjectKey, secret *corev1.Secret) {
+	s.mutex.Lock()
+	defer s.mutex.Unlock()
+	if s.known == nil {
+		s.known = map[client.ObjectKey]*corev1.Secret{}
+	}
+	s.known[at] = secret
+}
+
+// use takes note of the names of the Secrets that a shop uses, and forgets those
+// that no shop uses any more.
+func (s *secrets) use(shop client.ObjectKey, names []string) {
+	s.mutex.Lock()
+	defer s.mutex.Unlock()
+	before := s.names[shop]
+	if slices.Equal(before, names) {
+		return
+	}
+	if s.names == nil {
+		s.names = map[client.ObjectKey][]string{}
+	}
+	if s.names[shop] = names; names == nil {
+		delete(s.names, shop)
+	}
+	for _, name := range before {
+		at := client.ObjectKey{Namespace: shop.Namespace, Name: name}
+		if len(s.users(at)) == 0 {
+			delete(s.known, at)
+		}
+	}
+}
+
+// users are the shops that use a Secret.
+func (s *secrets) users(at client.ObjectKey) []client.ObjectKey {
+	var users []client.ObjectKey
+	for shop, names := range s.names {
+		if shop.Namespace == at.Namespace && slices.Contains(names, at.Name) {
+			users = append(users, shop)
+		}
+	}
+	return users
+}
+
+// all are the Secrets that are known, or known not to be there.
+func (s *secrets) all() []client.ObjectKey {
+	s.mutex.Lock()
+	defer s.mutex.Unlock()
+	keys := make([]client.ObjectKey, 0, len(s.known))
+	for at := range s.known {
+		keys = append(keys, at)
+	}
+	return keys
+}
+
+// replace takes note of a newer look at a Secret and returns the shops that it
+// is news to. It is none if another was remembered while the API server
+// answered: that may be the newer.
+func (s *secrets) replace(at client.ObjectKey, before, after *corev1.Secret) []client.ObjectKey {
+	s.mutex.Lock()
+	defer s.mutex.Unlock()
+	if known, isKnown := s.known[at]; !isKnown || known != before || isSameSecret(before, after) {
+		return nil
+	}
+	s.known[at] = after
+	return s.users(at)
+}
+
+func isSameSecret(a, b *corev1.Secret) bool {
+	if a == nil || b == nil {
+		return a == b
+	}
+	return a.UID == b.UID && a.ResourceVersion == b.ResourceVersion
+}
+
+// secretWatch looks at every known Secret again and again, and has the shops
+// reconciled to whom one has changed. It runs on the leader only.
+type secretWatch struct {
+	secrets *secrets
+	live    client.Reader
+	every   time.Duration
+	news    chan<- event.GenericEvent
+}
+
+// Start looks until the context ends.
+func (w *secretWatch) Start(ctx context.Context) error {
+	for {
+		round := time.After(w.every)
+		for _, at := range w.secrets.all() {
+			if !wait(ctx, time.After(secretsPause)) {
+				return nil
+			}
+			w.look(ctx, at)
+		}
+		if !wait(ctx, round) {
+			return nil
+		}
+	}
+}
+
+// look leaves a Secret that cannot be read to the next round.
+func (w *secretWatch) look(ctx context.Context, at client.ObjectKey) {
+	before, isKnown := w.secrets.lookUp(at)
+	if !isKnown {
+		return
+	}
+	reading, cancel := context.WithTimeout(ctx, turnTimeout)
+	defer cancel()
+	after, err := readSecret(reading, w.live, at)
+	if err != nil {
+		return
+	}
+	for _, shop := range w.secrets.replace(at, before, after) {
+		changed := &shopv1.Shop{ObjectMeta: metav1.ObjectMeta{Namespace: shop.Namespace, Name: shop.Name}}
+		select {
+		case w.news <- event.GenericEvent{Object: changed}:
+		case <-ctx.Done():
+		}
+	}
+}
+
+// wait reports whether the time came, and not the end.
+func wait(ctx context.Context, until <-chan time.Time) bool {
+	select {
+	case <-until:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
