@@ -39,7 +39,7 @@ test: control-plane ## Run all tests, on real databases and a real API server
 	CGO_ENABLED=1 go test -race -timeout 20m $(TESTFLAGS) ./...
 
 .PHONY: e2e
-e2e: ## Run the end-to-end tests on the cluster of `make up`, and the fault tests for longer
+e2e: ## Run the end-to-end tests on the cluster of `NODES=2 make up`, and the fault tests for longer
 	hack/setup postgresql redis-server
 	SHOPKEEPER_FAULT_ROUNDS=20 go test -count=1 -timeout 10m -run TestNothingIsLost ./server
 	KUBECONFIG=$${KUBECONFIG:-$$SHOPKEEPER_HOME/kubeconfig} go test -tags e2e -count=1 -timeout 30m -v ./hack/e2e/...

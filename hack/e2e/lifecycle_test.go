@@ -33,6 +33,9 @@ func TestLife(t *testing.T) {
 		{"a deleted pod is replaced and no request fails", survivesPodDeletion},
 		{"a child changed by hand is repaired", repairsDrift},
 		{"an upgrade migrates first and no request fails", upgrades},
+		{"a scale up and down loses no request and no notification", scales},
+		{"a drain of a node loses no request and no notification", survivesDrain},
+		{"new passwords and keys lose no request, no notification and no login", rotates},
 		{"a deleted Shop leaves only its data", leavesItsData},
 		{"the same Shop applied again finds its data", findsItsData},
 	} {
@@ -59,7 +62,7 @@ func buysWhileSocketsListen(t *testing.T, s *story) {
 	s.staff = s.logIn(t, s.secret(t, "acme-admin", "email"), s.secret(t, "acme-admin", "password"))
 	category := s.staff.post(t, "/api/categories/", object{"name": "Electronics"}, http.StatusCreated).id()
 	s.product = s.staff.post(t, "/api/products/", object{
-		"name": "Smartphone Pro Max", "price": "999.99", "stock": 50, "category": category, "featured": true,
+		"name": "Smartphone Pro Max", "price": "999.99", "stock": 50000, "category": category, "featured": true,
 		"image": "https://example.com/image.jpg",
 	}, http.StatusCreated).id()
 	s.customer = s.register(t, "user@example.com")
@@ -120,7 +123,7 @@ func repairsDrift(t *testing.T, s *story) {
 func upgrades(t *testing.T, s *story) {
 	buildNextImage(t)
 	socket := s.openSocket(t)
-	traffic := s.keepReading(t)
+	traffic := s.keepBuying(t)
 	patch(t, s.cluster, s.newShop(), "acme", fmt.Sprintf(`{"spec":{"version":%q}}`, nextVersion))
 	eventually(t, 3*time.Minute, "the new version runs", func() error {
 		status := s.status(t)
@@ -144,6 +147,7 @@ func upgrades(t *testing.T, s *story) {
 }
 
 func leavesItsData(t *testing.T, s *story) {
+	s.placed = s.customer.get(t, "/api/orders/")["count"]
 	remove(t, s.cluster, s.newShop())
 	eventually(t, 2*time.Minute, "the Shop and its workloads are gone", func() error {
 		if left := s.workloads(t); len(left) > 0 {
@@ -168,8 +172,8 @@ func findsItsData(t *testing.T, s *story) {
 	s.awaitReady(t)
 	s.awaitIngress(t)
 	orders := s.customer.get(t, "/api/orders/") // with the token of before
-	if orders["count"] != 1.0 {
-		t.Errorf("the customer's orders are %v, want the one made before", orders)
+	if orders["count"] != s.placed {
+		t.Errorf("the customer's orders are %v, want the %v made before", orders["count"], s.placed)
 	}
 	s.logIn(t, "user@example.com", customerPassword)
 }

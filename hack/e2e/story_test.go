@@ -30,6 +30,7 @@ type story struct {
 	customer *caller
 	product  int64
 	order    int64
+	placed   any // number of the customer's orders
 }
 
 func newStory(t *testing.T) *story {
