@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"flag"
 	"io"
 	"net"
 	"net/http"
@@ -26,6 +27,10 @@ func TestMain(m *testing.M) {
 	if os.Getenv(runAsServer) != "" {
 		main()
 		return
+	}
+	// A step of a property is a request to a real server: the usual 100 runs would take long.
+	if err := flag.Set("rapid.checks", "5"); err != nil {
+		panic(err)
 	}
 	databasetest.Main(m)
 }
