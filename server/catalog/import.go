@@ -17,9 +17,10 @@ import (
 )
 
 const (
-	rowsAtOnce     = 500   // inserted in one statement
-	mostRefusals   = 100   // described in a report
-	progressEvery  = 10000 // rows between two log lines
+	rowsAtOnce     = 500     // inserted in one statement
+	bytesAtOnce    = 1 << 20 // of text in them, as near as it matters
+	mostRefusals   = 100     // described in a report
+	progressEvery  = 10000   // rows between two log lines
 	jsonLines      = "application/x-ndjson"
 	mimeCSV        = "text/csv"
 	importLogLabel = "importing products"
@@ -132,6 +133,7 @@ type importJob struct {
 	report     Report
 	batch      []product
 	batchRows  []int // the number of each row in batch
+	batchBytes int   // of text
 }
 
 // run imports row after row. Only what the database says is an error; all else is in the report.
@@ -153,7 +155,7 @@ func (j *importJob) run(ctx context.Context, tx *gorm.DB) error {
 		if err != nil {
 			j.report.refuse(j.report.Rows, err)
 		}
-		if len(j.batch) == rowsAtOnce {
+		if len(j.batch) == rowsAtOnce || j.batchBytes >= bytesAtOnce {
 			if err := j.flush(tx); err != nil {
 				return err
 			}
@@ -176,12 +178,13 @@ func (j *importJob) add(fields *httpapi.Fields) error {
 	}
 	j.batch = append(j.batch, p)
 	j.batchRows = append(j.batchRows, j.report.Rows)
+	j.batchBytes += len(p.Name) + len(p.Description) + len(p.SearchText)
 	return nil
 }
 
 // flush stores the batch.
 func (j *importJob) flush(tx *gorm.DB) error {
-	defer func() { j.batch, j.batchRows = j.batch[:0], j.batchRows[:0] }()
+	defer func() { j.batch, j.batchRows, j.batchBytes = j.batch[:0], j.batchRows[:0], 0 }()
 	if len(j.batch) == 0 {
 		return nil
 	}
