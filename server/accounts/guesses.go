@@ -8,6 +8,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/gofiber/fiber/v2"
+
 	"github.com/shopkeeper-dev/shopkeeper/server/httpapi"
 	"github.com/shopkeeper-dev/shopkeeper/server/pubsub"
 )
@@ -70,7 +72,11 @@ func (g *guesses) allow(ctx context.Context, key string) error {
 	if len(answer) == 0 || answer[0] == 0 {
 		return nil
 	}
-	return httpapi.Throttled(time.Duration(answer[0]) * time.Millisecond)
+	throttled := httpapi.Throttled(time.Duration(answer[0]) * time.Millisecond)
+	wait := throttled.Header[fiber.HeaderRetryAfter]
+	throttled.Header["RateLimit-Policy"] = `"guesses";q=1;w=` + wait
+	throttled.Header["RateLimit"] = `"guesses";r=0;t=` + wait
+	return throttled
 }
 
 // wrong counts a wrong password.

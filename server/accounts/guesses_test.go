@@ -28,6 +28,9 @@ func TestGuessesAreSlowedDown(t *testing.T) {
 			if answer.header.Get("Retry-After") != "1" || s.hashes.Load() != hashes {
 				t.Errorf("%s: retry after %q, %d hashes", name, answer.header.Get("Retry-After"), s.hashes.Load()-hashes)
 			}
+			if policy, state := answer.header.Get("RateLimit-Policy"), answer.header.Get("RateLimit"); policy != `"guesses";q=1;w=1` || state != `"guesses";r=0;t=1` {
+				t.Errorf("%s: the answer says %s and %s", name, policy, state)
+			}
 		}
 		// Nobody is locked out: the owner is elsewhere, another user is not concerned.
 		s.join(t, "bob")

@@ -410,9 +410,20 @@ func TestProfileChanges(t *testing.T) {
 
 		for body, want := range map[string]string{
 			`{"email":"BOB@example.com","username":"BOB"}`: bothTaken,
-			`{"profile":[]}`: `{"profile":["Invalid data. Expected a dictionary, but got list."]}`,
-			`{"profile":{"avatar":"javascript:alert(1)"}}`: `{"avatar":["Enter a valid URL."]}`,
-			`{"profile":{"preferences":7}}`:                `{"preferences":["Expected a dictionary of items but got type \"int\"."]}`,
+			`{"profile":[]}`:   `{"profile":["Invalid data. Expected a dictionary, but got list."]}`,
+			`{"profile":null}`: `{"profile":["This field may not be null."]}`,
+			`{"profile":{"avatar":"javascript:alert(1)"}}`:                        `{"avatar":["Enter a valid URL."]}`,
+			`{"profile":{"avatar":7}}`:                                            `{"avatar":["Enter a valid URL."]}`,
+			`{"profile":{"avatar":null}}`:                                         `{"avatar":["This field may not be null."]}`,
+			`{"profile":{"avatar":{"a":[null]}}}`:                                 `{"avatar":["Not a valid string."]}`,
+			`{"profile":{"avatar":"http://a/\u0000"}}`:                            `{"avatar":["Null characters are not allowed."]}`,
+			`{"profile":{"preferences":7}}`:                                       `{"preferences":["Expected a dictionary of items but got type \"int\"."]}`,
+			`{"profile":{"preferences":null}}`:                                    `{"preferences":["This field may not be null."]}`,
+			`{"profile":{"preferences":"{}"}}`:                                    `{"preferences":["Expected a dictionary of items but got type \"str\"."]}`,
+			`{"profile":{"preferences":[{}]}}`:                                    `{"preferences":["Expected a dictionary of items but got type \"list\"."]}`,
+			`{"profile":{"preferences":{"a":"\u0000"}}}`:                          `{"preferences":["Null characters are not allowed."]}`,
+			`{"profile":{"preferences":{"\u0000":1}}}`:                            `{"preferences":["Null characters are not allowed."]}`,
+			`{"profile":{"avatar":"http://a/` + strings.Repeat("a", 2000) + `"}}`: `{"avatar":["Ensure this field has no more than 2000 characters."]}`,
 			`{"profile":{"preferences":{"a":"` + strings.Repeat("x", preferencesSize) + `"}},"phone":"` + strings.Repeat("1", 33) + `"}`: `{"phone":["Ensure this field has no more than 32 characters."],"preferences":["Ensure this value has no more than 16384 bytes."]}`,
 		} {
 			change(http.MethodPatch, body).want(t, http.StatusBadRequest, want)

@@ -2,7 +2,6 @@ package ratelimit
 
 import (
 	"errors"
-	"fmt"
 	"net/http"
 	"net/netip"
 	"strconv"
@@ -93,10 +92,5 @@ func (g *Guard) count(c *fiber.Ctx, limit Limit, key string) error {
 	if decision.Allowed {
 		return nil
 	}
-	wait := max(seconds(decision.Wait), 1)
-	return &httpapi.Error{
-		Status:  http.StatusTooManyRequests,
-		Message: fmt.Sprintf("Request was throttled. Expected available in %d seconds.", wait),
-		Header:  map[string]string{fiber.HeaderRetryAfter: strconv.FormatInt(wait, 10)},
-	}
+	return httpapi.Throttled(decision.Wait)
 }
