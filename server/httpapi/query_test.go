@@ -8,8 +8,10 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	"github.com/gofiber/fiber/v2"
+	"github.com/valyala/fasthttp"
 	"pgregory.net/rapid"
 
 	"github.com/shopkeeper-dev/shopkeeper/server/httpapi"
@@ -188,5 +190,42 @@ func TestPathIDs(t *testing.T) {
 		if got := request(t, httpapi.Options{}, show, httpGet("/things/"+id+"/")).Body; got != want {
 			t.Errorf("%s: got %s, want %s", id, got, want)
 		}
+	}
+}
+
+// Whatever the query, every reader answers with a value within its rule or with a text for the client.
+func FuzzReadQuery(f *testing.F) {
+	for _, seed := range []string{
+		"f=text&page=2&page_size=7", "f=1.50", "f=2026-01-02", "f=true;f=%ff", "f=%00&f", "f[]=1&f=%zz", "page=0&page_size=-1", "f=99999999999999999999", "&&=&", "\xff=\xff",
+	} {
+		f.Add(seed)
+	}
+	app := fiber.New()
+	f.Fuzz(func(t *testing.T, text string) {
+		var sent fasthttp.RequestCtx
+		sent.URI().SetQueryString(text)
+		c := app.AcquireCtx(&sent)
+		defer app.ReleaseCtx(c)
+		checkQuery(t, httpapi.ReadQuery(c), text)
+		if page, err := httpapi.ReadPage(c); err == nil && (page.Number < 1 || page.Size < 1 || page.Size > 100 || page.Offset() < 0) {
+			t.Errorf("%q gives the page %+v", text, page)
+		}
+	})
+}
+
+func checkQuery(t *testing.T, query *httpapi.Query, text string) {
+	t.Helper()
+	if word, ok := query.Text("f"); ok && (word == "" || len(word) > 1000 || !utf8.ValidString(word) || strings.ContainsRune(word, 0)) {
+		t.Errorf("%q gives the text %q", text, word)
+	}
+	query.Integer("f")
+	query.Money("f")
+	query.Boolean("f")
+	query.Time("f")
+	if chosen, ok := query.Choice("f", "a", "b"); ok && chosen != "a" && chosen != "b" {
+		t.Errorf("%q gives the choice %q", text, chosen)
+	}
+	if err := query.Err(); err != nil && refusal(t, err) == "" {
+		t.Errorf("%q is refused without a word", text)
 	}
 }
