@@ -493,7 +493,7 @@ func wrongBodies(o *operation, good request) (requests []request) {
 func TestThrottledAnswersAreDescribed(t *testing.T) {
 	s := openShop(t, "SHOP_RATE_LIMITS=login=1/d,register=1/d,reset=1/d,anonymous=1/d,user=1/d")
 	s.owner = s.register()
-	s.staff = s.logIn(adminEmail, adminPassword)
+	s.staff = s.logInStaff()
 	s.send(request{method: "GET", path: "/api/cart/", as: s.owner})
 	s.send(request{method: "GET", path: "/api/cart/", as: s.staff})
 	s.send(request{method: "GET", path: "/api/schema/"})

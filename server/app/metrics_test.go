@@ -66,7 +66,7 @@ func TestMetricsAreExact(t *testing.T) {
 	metrics, sockets := freeAddress(t), freeAddress(t)
 	s := openShop(t, "SHOP_ROLES=api,notifications", "SHOP_METRICS_ADDR="+metrics, "SHOP_NOTIFICATIONS_ADDR="+sockets,
 		"SHOP_RATE_LIMITS=register=1/h")
-	s.staff, s.owner = s.logIn(adminEmail, adminPassword), s.register()
+	s.staff, s.owner = s.logInStaff(), s.register()
 	for s.send(request{method: "POST", path: "/auth/api/register/", body: "{}"}).status != http.StatusTooManyRequests {
 		continue // a Redis that is slow to answer refuses nobody
 	}
@@ -147,7 +147,7 @@ func (s *shop) listen(address string, as user) *websocket.Conn {
 func TestMetricsOfAnOutage(t *testing.T) {
 	metrics, redis := freeAddress(t), databasetest.StartRedis(t)
 	s := openShop(t, "SHOP_METRICS_ADDR="+metrics, "SHOP_REDIS_URL="+redis.URL())
-	s.staff, s.owner = s.logIn(adminEmail, adminPassword), s.register()
+	s.staff, s.owner = s.logInStaff(), s.register()
 	redis.Stop(t)
 	s.newOrder(s.owner)
 	for deadline := time.Now().Add(patience); ; time.Sleep(20 * time.Millisecond) {

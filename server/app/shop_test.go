@@ -103,7 +103,7 @@ func openShop(t *testing.T, changed ...string) *shop {
 func peopled(t *testing.T) *shop {
 	t.Helper()
 	s := openShop(t)
-	s.staff = s.logIn(adminEmail, adminPassword)
+	s.staff = s.logInStaff()
 	s.owner, s.other = s.register(), s.register()
 	return s
 }
@@ -123,12 +123,12 @@ func (s *shop) register() user {
 	return user{id: registered.User.ID, email: name + "@example.com", access: registered.Access, refresh: registered.Refresh}
 }
 
-func (s *shop) logIn(email, password string) user {
+func (s *shop) logInStaff() user {
 	s.t.Helper()
-	answer := s.must(200, request{method: "POST", path: "/auth/api/token/", body: fmt.Sprintf(`{"email": %q, "password": %q}`, email, password)})
+	answer := s.must(200, request{method: "POST", path: "/auth/api/token/", body: fmt.Sprintf(`{"email": %q, "password": %q}`, adminEmail, adminPassword)})
 	var pair struct{ Access, Refresh string }
 	answer.read(s.t, &pair)
-	return user{email: email, access: pair.Access, refresh: pair.Refresh}
+	return user{email: adminEmail, access: pair.Access, refresh: pair.Refresh}
 }
 
 // request is one HTTP request, sent as it is written here: no library mends it.
