@@ -215,7 +215,7 @@ func TestSamples(t *testing.T) {
 			if !strings.Contains(string(listed), "- "+name+"\n") {
 				t.Error("kustomization.yaml does not list it")
 			}
-			document, err := os.ReadFile(file) //nolint:gosec // of this repository
+			document, err := os.ReadFile(file)
 			if err != nil {
 				t.Fatal(err)
 			}

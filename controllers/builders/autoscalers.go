@@ -79,11 +79,11 @@ func NotificationsAutoscaling(shop *shopv1.Shop) *shopv1.Autoscaling {
 func (r role) replicas(shop *shopv1.Shop) *int32 {
 	switch {
 	case shop.Spec.Hibernated:
-		return ptr.To(int32(0))
+		return new(int32(0))
 	case r.autoscaling == nil:
 		return r.pods.Replicas
 	case r.running == nil || ptr.Deref(r.running.Spec.Replicas, 1) == 0:
-		return ptr.To(min(max(ptr.Deref(r.pods.Replicas, 1), leastReplicas(r.autoscaling)), r.autoscaling.MaxReplicas))
+		return new(min(max(ptr.Deref(r.pods.Replicas, 1), leastReplicas(r.autoscaling)), r.autoscaling.MaxReplicas))
 	default:
 		return nil
 	}

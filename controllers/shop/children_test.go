@@ -111,13 +111,16 @@ func TestAutoscalingFromTheStart(t *testing.T) {
 // TestLoadIsNoNews: what an autoscaler writes down every few seconds brings the
 // operator no turn.
 func TestLoadIsNoNews(t *testing.T) {
-	w := newWorld(t)
-	w.serve(`api: {autoscaling: {maxReplicas: 10}}`)
-	w.rest()
-	scaler := &autoscalingv2.HorizontalPodAutoscaler{}
-	w.mustGet(scaler, "acme-api")
+	scaler := &autoscalingv2.HorizontalPodAutoscaler{
+		ObjectMeta: metav1.ObjectMeta{Name: "acme-api", ResourceVersion: "1"},
+		Spec:       autoscalingv2.HorizontalPodAutoscalerSpec{MaxReplicas: 10},
+		Status: autoscalingv2.HorizontalPodAutoscalerStatus{Conditions: []autoscalingv2.HorizontalPodAutoscalerCondition{
+			{Type: autoscalingv2.ScalingActive, Status: corev1.ConditionTrue, LastTransitionTime: metav1.Now()},
+		}},
+	}
 	busier := scaler.DeepCopy()
 	busier.ResourceVersion = "2"
+	busier.Status.Conditions[0].LastTransitionTime = metav1.Time{}
 	busier.Status.CurrentReplicas = 5
 	busier.Status.LastScaleTime = new(metav1.Now())
 	for _, object := range []*autoscalingv2.HorizontalPodAutoscaler{scaler, busier} {
@@ -127,6 +130,11 @@ func TestLoadIsNoNews(t *testing.T) {
 	}
 	if isNews.Update(event.UpdateEvent{ObjectOld: scaler, ObjectNew: busier}) {
 		t.Error("the load is news")
+	}
+	stuck := scaler.DeepCopy()
+	stuck.Status.Conditions[0].Status = corev1.ConditionFalse
+	if !isNews.Update(event.UpdateEvent{ObjectOld: scaler, ObjectNew: stuck}) {
+		t.Error("that it cannot scale is no news")
 	}
 	changed := scaler.DeepCopy()
 	changed.Spec.MaxReplicas++
