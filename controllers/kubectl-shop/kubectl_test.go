@@ -206,7 +206,7 @@ func TestStatus(t *testing.T) {
 // ageless leaves out what depends on the time, and the width of columns.
 func ageless(text string) string {
 	var words []string
-	for _, word := range strings.FieldsSeq(text) {
+	for word := range strings.FieldsSeq(text) {
 		if strings.TrimLeft(word, "0123456789") != "s" {
 			words = append(words, word)
 		}
