@@ -97,7 +97,7 @@ func TestWhatClientsMayNotSend(t *testing.T) {
 		}},
 		"too large in pieces": {code: websocket.CloseMessageTooBig, send: func(c *client) error {
 			writer, err := c.conn.NextWriter(websocket.TextMessage)
-			for err == nil {
+			for sent := 0; err == nil && sent < lingerLimit/2; sent += 1 << 10 {
 				_, err = writer.Write(make([]byte, 1<<10))
 			}
 			return err
