@@ -41,7 +41,7 @@ test: control-plane ## Run all tests, on real databases and a real API server
 .PHONY: e2e
 e2e: ## Run the end-to-end tests on the cluster of `NODES=2 make up`, and the fault tests for longer
 	hack/setup postgresql redis-server
-	SHOPKEEPER_FAULT_ROUNDS=20 go test -count=1 -timeout 10m -run TestNothingIsLost ./server
+	SHOPKEEPER_FAULT_ROUNDS=8 go test -count=1 -timeout 10m -run TestNothingIsLost ./server
 	KUBECONFIG=$${KUBECONFIG:-$$SHOPKEEPER_HOME/kubeconfig} go test -tags e2e -count=1 -timeout 30m -v ./hack/e2e/...
 
 .PHONY: bench
