@@ -10,6 +10,7 @@ check_machine() {
   fi
   command -v apt-get >/dev/null || die "apt-get is missing: this works on Debian and its relatives"
   check_go
+  "$REPO/hack/setup" iproute2 procps # ip, ss and ps, for the checks below
   check_folder
   refuse_foreign
   check_networks
