@@ -42,7 +42,7 @@ func scrape(t *testing.T, address string) map[string]float64 {
 }
 
 // awaitSeries scrapes until the series are as wanted.
-func awaitSeries(t *testing.T, address string, want map[string]float64) map[string]float64 {
+func awaitSeries(t *testing.T, address string, want map[string]float64) {
 	t.Helper()
 	for deadline := time.Now().Add(patience); ; time.Sleep(20 * time.Millisecond) {
 		got := scrape(t, address)
@@ -53,7 +53,7 @@ func awaitSeries(t *testing.T, address string, want map[string]float64) map[stri
 			}
 		}
 		if len(wrong) == 0 {
-			return got
+			return
 		}
 		if time.Now().After(deadline) {
 			t.Fatal(strings.Join(wrong, "\n"))

@@ -6,7 +6,7 @@ import (
 	"time"
 
 	"github.com/fasthttp/websocket"
-	"github.com/valyala/fasthttp"
+	"github.com/gofiber/fiber/v2"
 	"pgregory.net/rapid"
 
 	"github.com/shopkeeper-dev/shopkeeper/server/database"
@@ -99,9 +99,10 @@ func TestSocketGetsWhatWasPublishedDuringItsHandshake(t *testing.T) {
 	t.Parallel()
 	p := startPod(t, migrated(t), pubsub.Embedded)
 	p.addUsers(t, 7)
-	p.hub.upgrader.CheckOrigin = func(*fasthttp.RequestCtx) bool { // after the token and all else
+	upgrade := p.hub.upgrade
+	p.hub.upgrade = func(c *fiber.Ctx) error { // after the token and all else
 		p.commitUnheard(t, 7, numbered{User: 7, N: 1})
-		return true
+		return upgrade(c)
 	}
 	p.connect(t, 7).expect(t, numbered{User: 7, N: 1}.String())
 }

@@ -9,7 +9,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/fasthttp/websocket"
+	"github.com/gofiber/contrib/websocket"
 	"github.com/gofiber/fiber/v2"
 
 	"github.com/shopkeeper-dev/shopkeeper/server/httpapi"
@@ -18,6 +18,9 @@ import (
 // bearer is the subprotocol whose successor in the client's list is the access token. A browser can send
 // no other header, and unlike a query it stays out of the logs of proxies.
 const bearer = "bearer"
+
+// admissionKey is where a handshake leaves its outcome for the socket: the library keeps strings alone.
+const admissionKey = "notifications.admission"
 
 // admission is what a handshake found out.
 type admission struct {
@@ -47,7 +50,8 @@ func (h *Hub) Handler(c *fiber.Ctx) error {
 	if err != nil {
 		return err
 	}
-	return h.upgrader.Upgrade(c.Context(), func(conn *websocket.Conn) { h.open(conn, admitted) })
+	c.Locals(admissionKey, admitted)
+	return h.upgrade(c)
 }
 
 // admit checks the token, and finds where the socket begins.
@@ -94,7 +98,7 @@ func lastEventID(c *fiber.Ctx) (id int64, sent bool, err error) {
 // checkUpgrade checks what RFC 6455 (4.2.1) wants of a handshake; the library would call every fault 426.
 func checkUpgrade(c *fiber.Ctx) error {
 	switch {
-	case c.Method() != http.MethodGet, !websocket.FastHTTPIsWebSocketUpgrade(c.Context()):
+	case c.Method() != http.MethodGet, !websocket.IsWebSocketUpgrade(c):
 		return upgradeRequired(fiber.HeaderUpgrade, "websocket")
 	case c.Get("Sec-WebSocket-Version") != "13":
 		return upgradeRequired("Sec-WebSocket-Version", "13")

@@ -11,8 +11,8 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/fasthttp/websocket"
-	"github.com/valyala/fasthttp"
+	"github.com/gofiber/contrib/websocket"
+	"github.com/gofiber/fiber/v2"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/shopkeeper-dev/shopkeeper/server/httpapi"
@@ -35,7 +35,7 @@ type Hub struct {
 	origins      []string
 	log          *slog.Logger
 	pace         pace
-	upgrader     websocket.FastHTTPUpgrader
+	upgrade      fiber.Handler
 
 	sockets  registry
 	lagging  *userSet // those with a socket that needs events from the database
@@ -52,13 +52,12 @@ func New(options Options) *Hub {
 	for _, origin := range append([]string{options.PublicURL}, options.AllowedOrigins...) {
 		h.origins = append(h.origins, originOf(origin))
 	}
-	h.upgrader = websocket.FastHTTPUpgrader{
+	h.upgrade = websocket.New(h.open, websocket.Config{
 		Subprotocols:    []string{bearer},
 		ReadBufferSize:  readBuffer,
 		WriteBufferSize: writeBuffer,
 		WriteBufferPool: &writeBuffers,
-		CheckOrigin:     func(*fasthttp.RequestCtx) bool { return true }, // see [Hub.originAllowed]
-	}
+	})
 	return h
 }
 
@@ -136,8 +135,9 @@ func (h *Hub) tendAll(ctx context.Context) error {
 // open begins the life of a socket after its handshake. The goroutine that reads it is a new one, since its
 // stack and all that it refers to stay for as long as the socket: the HTTP server's has held a request.
 // [Hub.Drain] waits for it.
-func (h *Hub) open(conn *websocket.Conn, admitted admission) {
-	s := newSocket(conn, admitted, &h.pace, h.lagging)
+func (h *Hub) open(wrapper *websocket.Conn) {
+	admitted, _ := wrapper.Locals(admissionKey).(admission)
+	s := newSocket(wrapper.Conn, admitted, &h.pace, h.lagging) // the wrapper itself is reused by the library
 	surplus := h.sockets.add(s)
 	h.metrics.opened.Inc()
 	if surplus != nil {
