@@ -233,7 +233,7 @@ func TestDatabaseOutageIsSatThrough(t *testing.T) {
 	postgres.Stop(t)
 	redis.Start(t)
 	expectListening(t, []*pod{p}, true) // which sends the hub to a database that is away
-	c.expectNothing(t)
+	c.expectOpen(t)
 	postgres.Start(t)
 	c.expect(t, upTo(7, 4)[1:]...)
 	c.expectNothing(t)

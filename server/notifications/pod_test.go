@@ -262,6 +262,16 @@ func (c *client) expectNothing(t *testing.T) {
 	}
 }
 
+// expectOpen allows for frames: those of events that were read before whatever happened.
+func (c *client) expectOpen(t *testing.T) {
+	t.Helper()
+	select {
+	case err := <-c.closed:
+		t.Errorf("closed: %v", err)
+	case <-time.After(100 * time.Millisecond):
+	}
+}
+
 func (c *client) expectClose(t *testing.T, code int, reason string) {
 	t.Helper()
 	select {
