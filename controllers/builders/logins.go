@@ -69,7 +69,7 @@ script=/etc/postgresql-secrets/login.sql
 applied=
 second=0
 while :; do
-  wanted=$(cksum <$script)
+  wanted=$(cat $script)
   if [ "$wanted" != "$applied" ] || [ $((second % 60)) = 0 ]; then
     if psql --no-psqlrc --quiet --output=/dev/null --set=ON_ERROR_STOP=1 --file=$script; then
       applied=$wanted
