@@ -62,6 +62,16 @@ func (p *plugin) connect() (*cluster, error) {
 	return &cluster{Client: reader, pods: pods, config: config, namespace: namespace}, nil
 }
 
+// find connects and finds the Shop that the arguments name: at most one does.
+func (p *plugin) find(ctx context.Context, arguments []string) (*cluster, *shopv1.Shop, error) {
+	c, err := p.connect()
+	if err != nil {
+		return nil, nil, err
+	}
+	shop, err := c.shop(ctx, strings.Join(arguments, ""))
+	return c, shop, err
+}
+
 // shop is the named one, or with no name the only one of the namespace.
 func (c *cluster) shop(ctx context.Context, name string) (*shopv1.Shop, error) {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)

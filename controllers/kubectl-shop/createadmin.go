@@ -27,7 +27,7 @@ func (p *plugin) createAdminCommand() *cobra.Command {
 		Args:              cobra.RangeArgs(1, 2),
 		ValidArgsFunction: p.completeShops,
 		RunE: func(command *cobra.Command, arguments []string) error {
-			name, email := strings.Join(arguments[:len(arguments)-1], ""), arguments[len(arguments)-1]
+			names, email := arguments[:len(arguments)-1], arguments[len(arguments)-1]
 			if !strings.Contains(email, "@") {
 				return fmt.Errorf("%q is no e-mail address: kubectl shop %s", email, command.Use)
 			}
@@ -35,11 +35,7 @@ func (p *plugin) createAdminCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			cluster, err := p.connect()
-			if err != nil {
-				return err
-			}
-			shop, err := cluster.shop(command.Context(), name)
+			cluster, shop, err := p.find(command.Context(), names)
 			if err != nil {
 				return err
 			}

@@ -38,11 +38,7 @@ func (p *plugin) sleepCommand(name, short string, hibernated bool) *cobra.Comman
 		Args:              cobra.MaximumNArgs(1),
 		ValidArgsFunction: p.completeShops,
 		RunE: func(command *cobra.Command, arguments []string) error {
-			cluster, err := p.connect()
-			if err != nil {
-				return err
-			}
-			shop, err := cluster.shop(command.Context(), strings.Join(arguments, ""))
+			cluster, shop, err := p.find(command.Context(), arguments)
 			if err != nil {
 				return err
 			}

@@ -45,10 +45,7 @@ func (p *plugin) logsCommand() *cobra.Command {
 				}
 			}
 			var err error
-			if l.cluster, err = p.connect(); err != nil {
-				return err
-			}
-			if l.shop, err = l.cluster.shop(command.Context(), strings.Join(arguments, "")); err != nil {
+			if l.cluster, l.shop, err = p.find(command.Context(), arguments); err != nil {
 				return err
 			}
 			if l.follows {

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"slices"
-	"strings"
 	"text/tabwriter"
 	"time"
 
@@ -32,11 +31,7 @@ func (p *plugin) migrateCommand() *cobra.Command {
 		Args:              cobra.MaximumNArgs(1),
 		ValidArgsFunction: p.completeShops,
 		RunE: func(command *cobra.Command, arguments []string) error {
-			cluster, err := p.connect()
-			if err != nil {
-				return err
-			}
-			shop, err := cluster.shop(command.Context(), strings.Join(arguments, ""))
+			cluster, shop, err := p.find(command.Context(), arguments)
 			if err != nil {
 				return err
 			}

@@ -9,7 +9,6 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
-	"strings"
 	"sync"
 	"time"
 
@@ -37,11 +36,7 @@ func (p *plugin) openCommand() *cobra.Command {
 		Args:              cobra.MaximumNArgs(1),
 		ValidArgsFunction: p.completeShops,
 		RunE: func(command *cobra.Command, arguments []string) error {
-			cluster, err := p.connect()
-			if err != nil {
-				return err
-			}
-			shop, err := cluster.shop(command.Context(), strings.Join(arguments, ""))
+			cluster, shop, err := p.find(command.Context(), arguments)
 			if err != nil {
 				return err
 			}
