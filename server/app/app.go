@@ -26,6 +26,7 @@ import (
 	"github.com/shopkeeper-dev/shopkeeper/server/ratelimit"
 	"github.com/shopkeeper-dev/shopkeeper/server/settings"
 	"github.com/shopkeeper-dev/shopkeeper/server/tokens"
+	"github.com/shopkeeper-dev/shopkeeper/server/tracing"
 	"github.com/shopkeeper-dev/shopkeeper/server/web"
 )
 
@@ -35,6 +36,7 @@ type App struct {
 	log      *slog.Logger
 	health   *health
 	metrics  *metrics
+	traces   *tracing.Tracing // nil while nothing is traced
 
 	db     *database.DB
 	redis  *pubsub.Client
@@ -74,16 +76,11 @@ func New(ctx context.Context, version string, s settings.Settings, log *slog.Log
 	if err != nil {
 		return nil, err
 	}
-	db, err := database.Open(ctx, s.DatabaseURL)
-	if err != nil {
-		return nil, fmt.Errorf("SHOP_DATABASE_URL: %w", err)
+	a := &App{settings: s, log: log, tokens: issuer, web: pages}
+	if err := a.openStores(ctx, version); err != nil {
+		return nil, err
 	}
-	redis, err := pubsub.Open(s.RedisURL, s.Issuer, log)
-	if err != nil {
-		return nil, fmt.Errorf("SHOP_REDIS_URL: %w", errors.Join(err, db.Close()))
-	}
-	a := &App{settings: s, log: log, db: db, redis: redis, tokens: issuer, health: &health{db: db, redis: redis}, web: pages}
-	a.outbox = outbox.New(db, redis, log)
+	db, redis := a.db, a.redis
 	limiter := ratelimit.New(redis, log)
 	a.guard = ratelimit.NewGuard(limiter, s.RateLimits, proxies)
 	a.accounts = accounts.New(accounts.Options{
@@ -101,6 +98,23 @@ func New(ctx context.Context, version string, s settings.Settings, log *slog.Log
 	a.metrics = newMetrics(version)
 	a.metrics.add(a.health, db, redis, a.outbox, limiter, a.accounts, a.cart, a.orders, a.hub)
 	return a, nil
+}
+
+// openStores opens the database and Redis, and what traces their use if the environment asks for it.
+func (a *App) openStores(ctx context.Context, version string) (err error) {
+	if a.traces, err = tracing.Start(ctx, version, a.settings.Issuer, a.log); err != nil {
+		return err
+	}
+	if a.db, err = database.Open(ctx, a.settings.DatabaseURL, a.traces.Postgres()...); err != nil {
+		return fmt.Errorf("SHOP_DATABASE_URL: %w", err)
+	}
+	if a.redis, err = pubsub.Open(a.settings.RedisURL, a.settings.Issuer, a.log, a.traces.Redis()...); err != nil {
+		return fmt.Errorf("SHOP_REDIS_URL: %w", errors.Join(err, a.db.Close()))
+	}
+	a.health = &health{db: a.db, redis: a.redis}
+	a.outbox = outbox.New(a.db, a.redis, a.log)
+	a.outbox.TraceWith(a.traces.Tracer())
+	return nil
 }
 
 // mailSender sends mail if the settings name a mail server. If not, a server on its embedded database shows
@@ -136,7 +150,7 @@ func (a *App) socketListener() *fiber.App {
 
 // listener is one with what both have in common.
 func (a *App) listener(name string, options httpapi.Options) *fiber.App {
-	options.Log, options.Metrics = a.log, a.metrics.requests
+	options.Log, options.Metrics, options.Trace = a.log, a.metrics.requests, a.traces.HTTP()
 	options.TrustedProxies, options.CORSOrigins = a.settings.TrustedProxies, a.settings.CORSOrigins
 	listener := httpapi.New(options)
 	a.health.mount(listener)

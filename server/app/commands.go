@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/shopkeeper-dev/shopkeeper/server/database"
+	"github.com/shopkeeper-dev/shopkeeper/server/httpapi"
 	"github.com/shopkeeper-dev/shopkeeper/server/openapi"
 	"github.com/shopkeeper-dev/shopkeeper/server/settings"
 )
@@ -38,6 +39,9 @@ Usage: shopkeeper-server [COMMAND]
 
 Settings, all by environment variable, with their defaults. NAME_FILE may name a file that holds the value
 of a variable marked [_FILE].
+
+Traces of requests go to an OpenTelemetry collector if OTEL_EXPORTER_OTLP_ENDPOINT names one, as OTLP over HTTP;
+OTEL_TRACES_SAMPLER, OTEL_RESOURCE_ATTRIBUTES and the other variables of the standard say the rest.
 
 `
 
@@ -101,9 +105,9 @@ func dispatch(ctx context.Context, version string, s settings.Settings, log *slo
 func newLogger(s settings.Settings, w io.Writer) *slog.Logger {
 	options := &slog.HandlerOptions{Level: s.LogLevel}
 	if s.LogFormat == "json" {
-		return slog.New(slog.NewJSONHandler(w, options))
+		return slog.New(httpapi.Correlated(slog.NewJSONHandler(w, options)))
 	}
-	return slog.New(slog.NewTextHandler(w, options))
+	return slog.New(httpapi.Correlated(slog.NewTextHandler(w, options)))
 }
 
 // once runs a command that ends by itself, when the database answers. It ends at once if that refuses the

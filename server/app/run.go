@@ -150,7 +150,7 @@ func (a *App) shutDown(servers []shutdowner) {
 }
 
 func (a *App) close() {
-	if err := errors.Join(a.redis.Close(), a.db.Close()); err != nil {
+	if err := errors.Join(a.redis.Close(), a.db.Close(), a.traces.Close()); err != nil {
 		a.log.Warn("close", "error", err)
 	}
 	a.log.Info("stopped")

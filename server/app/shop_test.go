@@ -46,6 +46,11 @@ var nobody user
 // prepare makes a server that does not run yet. Each setting is NAME=VALUE.
 func prepare(t *testing.T, changed ...string) *shop {
 	t.Helper()
+	return prepareLogged(t, slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelError}), changed...)
+}
+
+func prepareLogged(t *testing.T, log slog.Handler, changed ...string) *shop {
+	t.Helper()
 	address := freeAddress(t)
 	environment := map[string]string{
 		"SHOP_DATABASE_URL": databasetest.Migrated(t), "SHOP_REDIS_URL": databasetest.Redis(t),
@@ -60,8 +65,7 @@ func prepare(t *testing.T, changed ...string) *shop {
 	if err != nil {
 		t.Fatal(err)
 	}
-	log := slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelError}))
-	app, err := New(t.Context(), "test", s, log)
+	app, err := New(t.Context(), "test", s, slog.New(log))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -82,6 +86,14 @@ func freeAddress(t *testing.T) string {
 func openShop(t *testing.T, changed ...string) *shop {
 	t.Helper()
 	s := prepare(t, changed...)
+	s.run()
+	return s
+}
+
+// run runs a prepared server until the test ends.
+func (s *shop) run() {
+	t := s.t
+	t.Helper()
 	ctx, stop := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
 	go func() { ended <- s.app.Run(ctx) }()
@@ -96,7 +108,6 @@ func openShop(t *testing.T, changed ...string) *shop {
 			t.Fatal("the server does not start")
 		}
 	}
-	return s
 }
 
 // peopled runs a server with a staff user and two customers.

@@ -64,7 +64,7 @@ func (s *Catalog) Import(log *slog.Logger) fiber.Handler {
 		body, ctx, cancel := httpapi.ReadStream(c)
 		defer cancel()
 		report, err := s.ImportFrom(ctx, body, kind, atomic, func(rows int) {
-			log.Info(importLogLabel, "request_id", httpapi.RequestID(c), "rows", rows)
+			log.InfoContext(ctx, importLogLabel, "rows", rows)
 		})
 		if err != nil {
 			return err

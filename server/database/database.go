@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/multitracer"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/jackc/pgx/v5/stdlib"
 	"github.com/libtnb/sqlite"
@@ -44,15 +45,15 @@ type DB struct {
 }
 
 // Open prepares the store named by a URL, `postgres://…` or `sqlite:FILE`. PostgreSQL is not contacted
-// yet: see [DB.Await].
-func Open(ctx context.Context, rawURL string) (*DB, error) {
+// yet: see [DB.Await]. Tracers are told of each statement that it gets.
+func Open(ctx context.Context, rawURL string, tracers ...pgx.QueryTracer) (*DB, error) {
 	if file, ok := strings.CutPrefix(rawURL, "sqlite:"); ok {
 		return openSQLite(ctx, file)
 	}
-	return openPostgres(ctx, rawURL)
+	return openPostgres(ctx, rawURL, tracers)
 }
 
-func openPostgres(ctx context.Context, rawURL string) (*DB, error) {
+func openPostgres(ctx context.Context, rawURL string, tracers []pgx.QueryTracer) (*DB, error) {
 	config, err := pgxpool.ParseConfig(rawURL)
 	if err != nil {
 		return nil, fmt.Errorf("read the PostgreSQL URL: %w", err) // pgx redacts the password
@@ -62,6 +63,9 @@ func openPostgres(ctx context.Context, rawURL string) (*DB, error) {
 	}
 	config.MaxConnIdleTime = idleTime
 	config.ConnConfig.ConnectTimeout = connectTimeout
+	if len(tracers) > 0 {
+		config.ConnConfig.Tracer = multitracer.New(tracers...)
+	}
 	if config.ConnConfig.RuntimeParams["application_name"] == "" {
 		config.ConnConfig.RuntimeParams["application_name"] = "shopkeeper"
 	}

@@ -93,8 +93,7 @@ func ErrorHandler(log *slog.Logger) fiber.ErrorHandler {
 		}
 		setProtections(c) // what cannot be read as a request comes here first
 		if answer.Status >= http.StatusInternalServerError {
-			log.ErrorContext(c.UserContext(), "request failed", "request_id", RequestID(c),
-				"method", c.Method(), "route", c.Route().Path, "status", answer.Status, "error", err)
+			log.ErrorContext(c.UserContext(), "request failed", "method", c.Method(), "route", c.Route().Path, "status", answer.Status, "error", err)
 		}
 		for name, value := range answer.Header {
 			c.Set(name, value)

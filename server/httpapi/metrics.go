@@ -14,6 +14,14 @@ import (
 // otherRoute stands for all paths that no route matches: a client makes up as many of them as it likes.
 const otherRoute = "other"
 
+// RouteName is a route's pattern, and never a path that no route matches.
+func RouteName(route *fiber.Route) string {
+	if route.Path == "/" { // of the middleware, which was last to match
+		return otherRoute
+	}
+	return route.Path
+}
+
 // Metrics times answered requests by route and status. What a client sends names none of its series, so that
 // their number is that of the routes and their answers. It is safe for concurrent use.
 type Metrics struct {
@@ -60,11 +68,7 @@ func (m *Metrics) observe(route *fiber.Route, status int, took time.Duration) {
 func (m *Metrics) add(key outcome) prometheus.Observer {
 	m.adding.Lock()
 	defer m.adding.Unlock()
-	path := key.route.Path
-	if path == "/" { // of the middleware, which was last to match
-		path = otherRoute
-	}
-	series := m.durations.WithLabelValues(key.route.Method, path, strconv.Itoa(key.status))
+	series := m.durations.WithLabelValues(key.route.Method, RouteName(key.route), strconv.Itoa(key.status))
 	all := maps.Clone(*m.series.Load())
 	all[key] = series
 	m.series.Store(&all)

@@ -35,11 +35,12 @@ const (
 // Options says how a listener treats its clients.
 type Options struct {
 	Log            *slog.Logger
-	TrustedProxies []string // addresses and CIDR ranges whose X-Forwarded-* headers are believed
-	CORSOrigins    []string // web origins whose scripts may use the API; "*" for all
-	Sockets        bool     // the listener is for WebSockets
-	Streamed       []string // paths whose handlers read bodies of any length themselves, by [ReadStream]
-	Metrics        *Metrics // may be nil
+	TrustedProxies []string      // addresses and CIDR ranges whose X-Forwarded-* headers are believed
+	CORSOrigins    []string      // web origins whose scripts may use the API; "*" for all
+	Sockets        bool          // the listener is for WebSockets
+	Streamed       []string      // paths whose handlers read bodies of any length themselves, by [ReadStream]
+	Metrics        *Metrics      // may be nil
+	Trace          fiber.Handler // makes a span of each request; may be nil
 }
 
 // New makes a Fiber application that answers in the API's dialect.
@@ -49,7 +50,11 @@ func New(options Options) *fiber.App {
 		app.Server().KeepHijackedConns = true // a socket outlives the handler of its handshake, and closes itself
 		app.Server().ConnState = newNewcomers(handshakesAtOnce).note
 	}
-	app.Use(identify, protect, observe(options), crossOrigin(options.CORSOrigins), allow, bound, recoverPanic(options.Log), readWhole(options.Streamed))
+	app.Use(identify)
+	if options.Trace != nil {
+		app.Use(options.Trace)
+	}
+	app.Use(protect, observe(options), crossOrigin(options.CORSOrigins), allow, bound, recoverPanic(options.Log), readWhole(options.Streamed))
 	return app
 }
 
@@ -90,8 +95,6 @@ func EncodeJSON(value any) ([]byte, error) {
 	return bytes.TrimSuffix(buffer.Bytes(), []byte{'\n'}), nil
 }
 
-type requestIDKey struct{}
-
 var saneRequestID = regexp.MustCompile(`^[A-Za-z0-9._:/+=-]{1,128}$`)
 
 // identify takes the client's request id if it is sane, else makes one, and echoes it.
@@ -100,16 +103,13 @@ func identify(c *fiber.Ctx) error {
 	if id == "" || !saneRequestID.MatchString(id) {
 		id = rand.Text()
 	}
-	c.Locals(requestIDKey{}, id)
+	c.SetUserContext(WithRequestID(context.Background(), id))
 	c.Set(fiber.HeaderXRequestID, id)
 	return c.Next()
 }
 
 // RequestID is the id that the request's log lines bear.
-func RequestID(c *fiber.Ctx) string {
-	id, _ := c.Locals(requestIDKey{}).(string)
-	return id
-}
+func RequestID(c *fiber.Ctx) string { return RequestIDOf(c.UserContext()) }
 
 // observe times and logs each request once it is answered. The query stays out of the log: it may hold a token.
 func observe(options Options) fiber.Handler {
@@ -125,8 +125,7 @@ func observe(options Options) fiber.Handler {
 			options.Metrics.observe(c.Route(), status, took)
 		}
 		if options.Log.Enabled(c.UserContext(), slog.LevelDebug) {
-			options.Log.DebugContext(c.UserContext(), "request", "request_id", RequestID(c), "method", c.Method(),
-				"path", c.Path(), "status", status, "user_id", CallerOf(c).UserID, "duration", took.String())
+			options.Log.DebugContext(c.UserContext(), "request", "method", c.Method(), "path", c.Path(), "status", status, "user_id", CallerOf(c).UserID, "duration", took.String())
 		}
 		return nil
 	}
@@ -147,7 +146,7 @@ func recoverPanic(log *slog.Logger) fiber.Handler {
 	return func(c *fiber.Ctx) (err error) {
 		defer func() {
 			if cause := recover(); cause != nil {
-				log.Error("panic", "request_id", RequestID(c), "cause", cause, "stack", string(debug.Stack()))
+				log.ErrorContext(c.UserContext(), "panic", "cause", cause, "stack", string(debug.Stack()))
 				err = errPanic
 			}
 		}()

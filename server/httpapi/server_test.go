@@ -141,7 +141,7 @@ func TestCompressedBodiesAreRefused(t *testing.T) {
 
 func TestRequestIDs(t *testing.T) {
 	var log bytes.Buffer
-	options := httpapi.Options{Log: slog.New(slog.NewJSONHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug}))}
+	options := httpapi.Options{Log: slog.New(httpapi.Correlated(slog.NewJSONHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug})))}
 	for sent, kept := range map[string]bool{
 		"a-1.b_2:c/d+e=": true, strings.Repeat("a", 128): true,
 		"": false, strings.Repeat("a", 129): false, "a b": false, `a"b`: false, "ü": false, "a\tb": false,

@@ -76,14 +76,17 @@ func (h *Hub) Run(ctx context.Context) error {
 
 // deliver hands a published event to the sockets of its user.
 func (h *Hub) deliver(event outbox.Event) {
-	lags, l := false, letter{Event: event, after: event.EventID - 1}
+	began, lags, l := time.Now(), false, letter{Event: event, after: event.EventID - 1}
 	sockets := h.sockets.of(event.UserID)
 	for _, s := range sockets {
 		if s.deliver(&l) {
 			lags = true
 		}
 	}
-	h.metrics.brought(event.CreatedAt, len(sockets))
+	if len(sockets) > 0 {
+		h.metrics.brought(began.Sub(event.CreatedAt), len(sockets))
+		h.outbox.Arrived(event, began, len(sockets))
+	}
 	if lags {
 		h.lagging.add(event.UserID)
 	}

@@ -40,12 +40,10 @@ func newMetrics() *metrics {
 	return m
 }
 
-// brought notes that an event came to a number of sockets.
-func (m *metrics) brought(recorded time.Time, sockets int) {
-	if sockets > 0 {
-		m.lag.Observe(max(time.Since(recorded).Seconds(), 0))
-		m.delivered.Add(float64(sockets))
-	}
+// brought notes that an event of some age came to a number of sockets.
+func (m *metrics) brought(age time.Duration, sockets int) {
+	m.lag.Observe(max(age.Seconds(), 0))
+	m.delivered.Add(float64(sockets))
 }
 
 // Metrics are those of the sockets on this pod.

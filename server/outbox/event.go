@@ -23,6 +23,7 @@ type Event struct {
 	EventID   int64  // 1, 2, 3 … for each user, in the order of commit, without a gap
 	Frame     []byte // the JSON object that a client receives, byte for byte
 	CreatedAt time.Time
+	Origin    string // the request that caused it, see originOf; not part of what its user is told
 }
 
 // NumberedFrame is the frame for clients that resume: its own keys, then event_id and created_at.
@@ -53,7 +54,7 @@ func Record(tx *gorm.DB, userID int64, frame any) (Event, error) {
 	if encoded[0] != '{' {
 		return Event{}, fmt.Errorf("encode a notification of user %d: %s is not an object", userID, encoded)
 	}
-	event := Event{UserID: userID, Frame: encoded, CreatedAt: database.Now()}
+	event := Event{UserID: userID, Frame: encoded, CreatedAt: database.Now(), Origin: originOf(tx.Statement.Context)}
 	if event.EventID, err = insertEvent(tx, event); err != nil {
 		return Event{}, fmt.Errorf("record a notification of user %d: %w", userID, err)
 	}
@@ -65,14 +66,14 @@ func insertEvent(tx *gorm.DB, event Event) (number int64, err error) {
 	const next = `INSERT INTO notification_counters (user_id, last_event_id) VALUES (?, 1)
 		ON CONFLICT (user_id) DO UPDATE SET last_event_id = notification_counters.last_event_id + 1
 		RETURNING last_event_id`
-	const store = "INSERT INTO notification_events (user_id, event_id, frame, created_at) "
+	const store = "INSERT INTO notification_events (user_id, event_id, frame, created_at, origin) "
 	if tx.Name() != "sqlite" { // where a statement writes to one table
-		err = tx.Raw("WITH next AS ("+next+") "+store+"SELECT CAST(? AS bigint), last_event_id, ?, ? FROM next RETURNING event_id",
-			event.UserID, event.UserID, string(event.Frame), event.CreatedAt).Scan(&number).Error
+		err = tx.Raw("WITH next AS ("+next+") "+store+"SELECT CAST(? AS bigint), last_event_id, ?, ?, ? FROM next RETURNING event_id",
+			event.UserID, event.UserID, string(event.Frame), event.CreatedAt, event.Origin).Scan(&number).Error
 		return number, err
 	}
 	if err := tx.Raw(next, event.UserID).Scan(&number).Error; err != nil {
 		return 0, err
 	}
-	return number, tx.Exec(store+"VALUES (?, ?, ?, ?)", event.UserID, number, string(event.Frame), event.CreatedAt).Error
+	return number, tx.Exec(store+"VALUES (?, ?, ?, ?, ?)", event.UserID, number, string(event.Frame), event.CreatedAt, event.Origin).Error
 }

@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"go.opentelemetry.io/otel/trace"
 	"golang.org/x/sync/errgroup"
 	"gorm.io/gorm"
 
@@ -35,6 +36,7 @@ type Outbox struct {
 	stuck bool                          // whether the last attempt to publish failed; only publishAll knows
 
 	metrics *metrics
+	tracer  trace.Tracer // nil while nothing is traced
 }
 
 // New makes the outbox of this process.
@@ -163,11 +165,14 @@ func byUserAndID(a, b Event) int {
 }
 
 func (o *Outbox) send(ctx context.Context, events []Event) error {
+	spans := o.departs(ctx, events)
 	messages := make([]pubsub.Message, len(events))
 	for i, event := range events {
 		messages[i] = pubsub.Message{Channel: channelOf(event.UserID), Payload: encode(event)}
 	}
-	return o.redis.Publish(ctx, messages...)
+	err := o.redis.Publish(ctx, messages...)
+	o.departed(ctx, events, spans, err)
+	return err
 }
 
 // note logs when publishing starts to fail and when it works again, and nothing in between.

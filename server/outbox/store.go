@@ -51,7 +51,7 @@ func (o *Outbox) After(ctx context.Context, limit int, marks ...Mark) ([]Event, 
 		behind AS MATERIALIZED (
 			SELECT marks.user_id, marks.event_id FROM marks
 			JOIN notification_counters c ON c.user_id = marks.user_id AND c.last_event_id > marks.event_id)
-		SELECT e.user_id, e.event_id, e.frame, e.created_at
+		SELECT e.user_id, e.event_id, e.frame, e.created_at, e.origin
 		FROM behind JOIN notification_events e ON e.user_id = behind.user_id AND e.event_id > behind.event_id
 		ORDER BY e.user_id, e.event_id LIMIT ?`, append(arguments, limit)...))
 	if err != nil {
@@ -75,7 +75,7 @@ func oldestUnpublished(db *gorm.DB, before time.Time) (time.Time, error) {
 // lockUnpublished reads the oldest events that nobody published and no other relay is at.
 func lockUnpublished(tx *gorm.DB, before time.Time) ([]Event, error) {
 	events, err := selectEvents(tx.Raw(`
-		SELECT user_id, event_id, frame, created_at FROM notification_events
+		SELECT user_id, event_id, frame, created_at, origin FROM notification_events
 		WHERE published_at IS NULL AND created_at < ?
 		ORDER BY created_at, user_id, event_id LIMIT ?`+skipLocked(tx), before, batchLimit))
 	if err != nil {
@@ -116,6 +116,6 @@ func pairs(marks []Mark) (values string, arguments []any) {
 
 func selectEvents(query *gorm.DB) ([]Event, error) {
 	return database.Select(query, func(event *Event) []any {
-		return []any{&event.UserID, &event.EventID, &event.Frame, &event.CreatedAt}
+		return []any{&event.UserID, &event.EventID, &event.Frame, &event.CreatedAt, &event.Origin}
 	})
 }

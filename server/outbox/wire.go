@@ -2,6 +2,7 @@ package outbox
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -43,15 +44,20 @@ func (o *Outbox) Listen(ctx context.Context, subscribed func(), received func(Ev
 // wait for Redis reads from the database.
 func (o *Outbox) Listening() bool { return o.heard.Load() }
 
-// encode writes an event for its way through Redis: user, event id, microseconds of the time, frame, with
-// a space between them.
+// encode writes an event for its way through Redis: user, event id, microseconds of the time, origin if there
+// is one, frame, with a space between them. A frame begins with {, and an origin does not.
 func encode(event Event) []byte {
 	payload := make([]byte, 0, len(event.Frame)+48)
 	payload = append(strconv.AppendInt(payload, event.UserID, 10), ' ')
 	payload = append(strconv.AppendInt(payload, event.EventID, 10), ' ')
 	payload = append(strconv.AppendInt(payload, event.CreatedAt.UnixMicro(), 10), ' ')
+	if event.Origin != "" {
+		payload = append(append(payload, event.Origin...), ' ')
+	}
 	return append(payload, event.Frame...)
 }
+
+var errNoFrame = errors.New("an event has no frame")
 
 func decode(payload string) (Event, error) {
 	var numbers [3]int64
@@ -64,7 +70,13 @@ func decode(payload string) (Event, error) {
 			return Event{}, fmt.Errorf("read the numbers of an event: %w", err)
 		}
 	}
-	return Event{
-		UserID: numbers[0], EventID: numbers[1], CreatedAt: time.UnixMicro(numbers[2]).UTC(), Frame: []byte(rest),
-	}, nil
+	event := Event{UserID: numbers[0], EventID: numbers[1], CreatedAt: time.UnixMicro(numbers[2]).UTC()}
+	if !strings.HasPrefix(rest, "{") {
+		event.Origin, rest, _ = strings.Cut(rest, " ")
+	}
+	if !strings.HasPrefix(rest, "{") {
+		return Event{}, errNoFrame
+	}
+	event.Frame = []byte(rest)
+	return event, nil
 }

@@ -34,7 +34,7 @@ func (c *Client) recognize(ctx context.Context) error {
 	}
 	if strings.Contains(info, "cluster_enabled:1") {
 		c.log.Info("Redis is a cluster")
-		c.server.Store(dialCluster(single.options))
+		c.use(dialCluster(single.options))
 		return single.Close()
 	}
 	return nil

@@ -36,13 +36,14 @@ type Client struct {
 	embedded *miniredis.Miniredis // nil unless the Redis is this process's own
 	prefix   string
 	log      *slog.Logger
+	hooks    []redis.Hook
 }
 
 // Open prepares the Redis named by a URL: `redis://…`, `rediss://…` or [Embedded]. One that is not embedded
 // is not contacted yet: see [Client.Await]. All channel names begin with the shop's name, so that shops can
-// share a Redis.
-func Open(rawURL, shop string, log *slog.Logger) (*Client, error) {
-	client := &Client{prefix: shop + ":", log: log}
+// share a Redis. Hooks are told of each command that it gets.
+func Open(rawURL, shop string, log *slog.Logger, hooks ...redis.Hook) (*Client, error) {
+	client := &Client{prefix: shop + ":", log: log, hooks: hooks}
 	if rawURL == Embedded {
 		if err := client.embed(); err != nil {
 			return nil, fmt.Errorf("start the embedded Redis: %w", err)
@@ -57,7 +58,7 @@ func Open(rawURL, shop string, log *slog.Logger) (*Client, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read the Redis URL: %w", err)
 	}
-	client.server.Store(dial(options))
+	client.use(dial(options))
 	return client, nil
 }
 
@@ -70,8 +71,15 @@ func (c *Client) embed() error {
 	if err := c.embedded.StartAddr("127.0.0.1:0"); err != nil {
 		return err
 	}
-	c.server.Store(dial(&redis.Options{Addr: c.embedded.Addr(), Password: password}))
+	c.use(dial(&redis.Options{Addr: c.embedded.Addr(), Password: password}))
 	return nil
+}
+
+func (c *Client) use(server *server) {
+	for _, hook := range c.hooks {
+		server.AddHook(hook)
+	}
+	c.server.Store(server)
 }
 
 // server is one Redis, or the nodes of a Redis Cluster.

@@ -189,6 +189,7 @@ CREATE TABLE notification_events (
     created_at   timestamptz NOT NULL,
     published_at timestamptz,
     read_at      timestamptz,
+    origin       text        NOT NULL DEFAULT '', -- the request that caused it, and its trace
     PRIMARY KEY (user_id, event_id)
 );
 CREATE INDEX notification_events_unpublished ON notification_events (created_at) WHERE published_at IS NULL;

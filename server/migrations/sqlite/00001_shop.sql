@@ -178,6 +178,7 @@ CREATE TABLE notification_events (
     created_at   datetime    NOT NULL,
     published_at datetime,
     read_at      datetime,
+    origin       text        NOT NULL DEFAULT '', -- the request that caused it, and its trace
     PRIMARY KEY (user_id, event_id)
 );
 CREATE INDEX notification_events_unpublished ON notification_events (created_at) WHERE published_at IS NULL;
