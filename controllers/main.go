@@ -23,6 +23,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/config"
 	"sigs.k8s.io/controller-runtime/pkg/healthz"
+	"sigs.k8s.io/controller-runtime/pkg/metrics"
 	"sigs.k8s.io/controller-runtime/pkg/metrics/filters"
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
@@ -153,10 +154,15 @@ func run(o *options) error {
 	if err != nil {
 		return err
 	}
+	measured := shop.NewMetrics(manager.GetClient(), version)
+	if err := metrics.Registry.Register(measured); err != nil {
+		return fmt.Errorf("set up metrics: %w", err)
+	}
 	reconciler := &shop.Reconciler{
 		Client:   manager.GetClient(),
 		Live:     manager.GetAPIReader(),
 		Events:   manager.GetEventRecorder("shopkeeper"),
+		Metrics:  measured,
 		Defaults: o.defaults,
 		Random:   rand.Reader,
 	}

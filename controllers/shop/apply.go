@@ -38,6 +38,7 @@ func (r *Reconciler) apply(ctx context.Context, shop *shopv1.Shop, plan *plan, o
 	for _, wanted := range plan.wanted {
 		key := keyOf(wanted)
 		object, err := applier.Object(ctx, wanted, observed.children[key])
+		r.Metrics.applied(key.kind, observed.children[key], object, err)
 		if err == nil {
 			observed.children[key] = object
 			r.secrets.learn(object)
@@ -57,7 +58,9 @@ func (r *Reconciler) apply(ctx context.Context, shop *shopv1.Shop, plan *plan, o
 		}
 	}
 	for _, unwanted := range plan.unwanted {
-		if err := applier.Delete(ctx, observed.children[unwanted]); err != nil {
+		err := applier.Delete(ctx, observed.children[unwanted])
+		r.Metrics.deleted(unwanted.kind, err)
+		if err != nil {
 			failed = append(failed, failure{unwanted, fmt.Errorf("delete %s %s: %w", unwanted.kind, unwanted.name, err)})
 		}
 	}
@@ -81,7 +84,8 @@ func (r *Reconciler) startMigration(ctx context.Context, shop *shopv1.Shop, appl
 	if atWork {
 		return nil
 	}
-	_, err := applier.Object(ctx, job, nil)
+	started, err := applier.Object(ctx, job, nil)
+	r.Metrics.applied("Job", nil, started, err)
 	return err
 }
 

@@ -37,6 +37,8 @@ type Reconciler struct {
 	Live client.Reader
 	// Events is told of each change of a condition's reason.
 	Events events.EventRecorder
+	// Metrics count what is done; nil counts nothing.
+	Metrics *Metrics
 	// Defaults fill in what a spec leaves open.
 	Defaults builders.Defaults
 	// Random is what credentials are made of.

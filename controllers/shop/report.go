@@ -149,6 +149,7 @@ func (r *Reconciler) tell(shop *shopv1.Shop, before, after []metav1.Condition) {
 		isNews := previous == nil || previous.Reason != condition.Reason
 		repeats := condition.Type == shopv1.ConditionReconciling || condition.Type == shopv1.ConditionStalled
 		if isNews && !repeats {
+			r.Metrics.became(condition)
 			// The action keeps apart what would else be counted as one Event.
 			r.Events.Eventf(shop, nil, severity(condition), condition.Reason, condition.Type, "%s: %s", condition.Type, shortened(condition.Message))
 		}

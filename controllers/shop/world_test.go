@@ -115,6 +115,7 @@ func (w *world) startOperator(namespaces ...string) {
 	w.reconciler = &Reconciler{
 		Client: manager.GetClient(), Live: manager.GetAPIReader(), Events: manager.GetEventRecorder("shopkeeper"),
 		Defaults: operator1, Random: rand.Reader, SecretsEvery: w.secretsEvery,
+		Metrics: NewMetrics(manager.GetClient(), "test"),
 	}
 	if err := w.reconciler.SetupWithManager(manager, 2); err != nil {
 		w.t.Fatal(err)
