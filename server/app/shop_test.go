@@ -111,12 +111,18 @@ func (s *shop) run() {
 }
 
 // peopled runs a server with a staff user and two customers.
-func peopled(t *testing.T) *shop {
+func peopled(t *testing.T, changed ...string) *shop {
 	t.Helper()
-	s := openShop(t)
+	s := openShop(t, changed...)
+	s.people()
+	return s
+}
+
+// people makes a staff user and two customers.
+func (s *shop) people() {
+	s.t.Helper()
 	s.staff = s.logInStaff()
 	s.owner, s.other = s.register(), s.register()
-	return s
 }
 
 var newcomers atomic.Int64

@@ -116,7 +116,7 @@ func TestTraceOfAnOrder(t *testing.T) {
 	stores := []string{"SHOP_DATABASE_URL=" + database, "SHOP_REDIS_URL=" + redis, "SHOP_RATE_LIMITS=user=600/m"}
 	s := openLogged(t, &logs, append(stores, "SHOP_TRUSTED_PROXIES=127.0.0.1")...)
 	openLogged(t, &logs, append(stores, "SHOP_ROLES=notifications", "SHOP_NOTIFICATIONS_ADDR="+sockets)...)
-	s.staff, s.owner = s.logIn(adminEmail, adminPassword), s.register()
+	s.people()
 	s.newCartItem(s.owner)
 	socket := s.listen(sockets, s.owner)
 

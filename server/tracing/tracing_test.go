@@ -36,7 +36,7 @@ func TestTheEnvironmentDecides(t *testing.T) {
 		{"OTEL_EXPORTER_OTLP_PROTOCOL=http/protobuf OTEL_EXPORTER_OTLP_ENDPOINT=" + here, true, false},
 	} {
 		t.Run(row.environment, func(t *testing.T) {
-			for _, setting := range strings.Fields(row.environment) {
+			for setting := range strings.FieldsSeq(row.environment) {
 				name, value, _ := strings.Cut(setting, "=")
 				t.Setenv(name, value)
 			}
