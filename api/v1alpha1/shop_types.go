@@ -823,7 +823,8 @@ type Dashboard struct {
 }
 
 // NetworkPolicy says who may connect to the shop's pods. PostgreSQL and Redis
-// are reached by the shop's own pods only, and reach nothing themselves.
+// are reached by the shop's own pods only, and reach nothing themselves. The
+// server's own connections, such as to a collector of traces, are not bounded.
 type NetworkPolicy struct {
 	// Enabled makes NetworkPolicies. The cluster's network has to enforce them.
 	//

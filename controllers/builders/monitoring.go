@@ -2,7 +2,10 @@ package builders
 
 import (
 	_ "embed"
+	"encoding/json"
+	"fmt"
 	"strings"
+	"sync"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	corev1ac "k8s.io/client-go/applyconfigurations/core/v1"
@@ -31,20 +34,43 @@ func PodMonitor(shop *shopv1.Shop) *kinds.PodMonitorConfiguration {
 	})
 }
 
-// dashboard is a Grafana dashboard in which NAMESPACE and SHOP are to be filled
-// in.
+// sharedDashboard is the Grafana dashboard of any shop, which one chooses in
+// the variables namespace and shop. hack/generate copies it to where those who
+// install the operator find it.
 //
 //go:embed dashboard.json
-var dashboard string
+var sharedDashboard []byte
+
+// ownDashboard is sharedDashboard for a shop that UID, NAMESPACE and SHOP in
+// braces are to be replaced by.
+var ownDashboard = sync.OnceValue(func() string {
+	board := map[string]any{}
+	if err := json.Unmarshal(sharedDashboard, &board); err != nil {
+		panic(fmt.Sprintf("the dashboard is no JSON: %v", err))
+	}
+	constant := func(name, value string) map[string]any {
+		return map[string]any{"name": name, "type": "constant", "query": value, "hide": 2}
+	}
+	board["uid"], board["title"], board["editable"] = "{UID}", "Shop {NAMESPACE}/{SHOP}", false
+	board["templating"] = map[string]any{"list": []any{
+		map[string]any{"name": "datasource", "label": "Data source", "type": "datasource", "query": "prometheus"},
+		constant("namespace", "{NAMESPACE}"), constant("shop", "{SHOP}"),
+	}}
+	document, err := json.Marshal(board)
+	if err != nil {
+		panic(fmt.Sprintf("the dashboard has no JSON: %v", err))
+	}
+	return string(document)
+})
 
 // Dashboard is the Grafana dashboard of a shop, in a ConfigMap that Grafana
 // finds by its labels.
 func Dashboard(shop *shopv1.Shop) *corev1ac.ConfigMapApplyConfiguration {
 	filled := strings.NewReplacer(
-		"NAMESPACE", shop.Namespace,
-		"SHOP", shop.Name,
-		"UID", shortHash("dashboard", shop.Namespace, shop.Name),
-	).Replace(dashboard)
+		"{NAMESPACE}", shop.Namespace,
+		"{SHOP}", shop.Name,
+		"{UID}", shortHash("dashboard", shop.Namespace, shop.Name),
+	).Replace(ownDashboard())
 	return corev1ac.ConfigMap(DashboardName(shop), shop.Namespace).
 		WithLabels(shop.Spec.Monitoring.Dashboard.Labels).
 		WithLabels(ChildLabels(shop, ComponentServer)).

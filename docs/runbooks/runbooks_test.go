@@ -2,6 +2,7 @@
 package runbooks_test
 
 import (
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -85,7 +86,7 @@ func TestLinksLeadSomewhere(t *testing.T) {
 		}
 		for _, part := range strings.Split(string(page), "](")[1:] {
 			target, _, _ := strings.Cut(part, ")")
-			if _, err := os.Stat(target); err != nil {
+			if _, err := fs.Stat(os.DirFS("."), target); err != nil {
 				t.Errorf("the page of %s links to %s", rule.Alert, target)
 			}
 		}

@@ -34,7 +34,7 @@ func TestAlertsAndDashboardsNameWhatThereIs(t *testing.T) {
 }
 
 var (
-	labels     = regexp.MustCompile(`\b(by|without|on|ignoring) ?\([^)]*\)|\$labels\.\w+`)
+	labels     = regexp.MustCompile(`\b(by|without|on|ignoring) ?\([^)]*\)|\$labels\.\w+|shop_namespace`)
 	metricName = regexp.MustCompile(`\bshop_[a-z_]+\b`)
 )
 
