@@ -74,6 +74,8 @@ type Applier struct {
 // the object as the cache has it, nil if it has none. What is not there is
 // created, never taken over: an object that others made is a *TakenError. One
 // that is being deleted is returned as it is; the way is free when it is gone.
+// One that has changed since it was known is a conflict, to be looked at again:
+// a cache that is behind overwrites nothing.
 func (a *Applier) Object(ctx context.Context, wanted Configuration, known client.Object) (client.Object, error) {
 	document, err := toDocument(wanted)
 	if err != nil {
@@ -93,22 +95,24 @@ func (a *Applier) Object(ctx context.Context, wanted Configuration, known client
 	if same || err != nil {
 		return known, err
 	}
-	if *wanted.GetKind() == secretKind {
-		// What is wanted follows from what was in it. If that has changed since, a
-		// password that somebody set would be lost: a conflict, and another look.
-		document.metadata()["resourceVersion"] = known.GetResourceVersion()
-	}
+	document.metadata()["resourceVersion"] = known.GetResourceVersion()
 	return a.send(ctx, wanted, document, sum, client.ForceOwnership)
 }
 
 // Share makes another field owner own what the configuration says, beside
 // whoever does already. It says nothing new: where the object has another value,
-// that is a conflict.
-func (a *Applier) Share(ctx context.Context, known Configuration, with string) error {
+// that is a conflict. The object is known anew by what it returns: its resource
+// version.
+func (a *Applier) Share(ctx context.Context, known Configuration, with string) (string, error) {
 	if err := a.Client.Apply(ctx, known, client.FieldOwner(with)); err != nil {
-		return fmt.Errorf("hand over %s %s: %w", *known.GetKind(), *known.GetName(), err)
+		return "", fmt.Errorf("hand over %s %s: %w", *known.GetKind(), *known.GetName(), err)
 	}
-	return nil
+	applied, err := toDocument(known)
+	if err != nil {
+		return "", err
+	}
+	version, _ := applied.metadata()["resourceVersion"].(string)
+	return version, nil
 }
 
 // Delete deletes this very object as it was last seen, and what it owns before
@@ -145,7 +149,7 @@ func (a *Applier) create(ctx context.Context, wanted Configuration, document doc
 	case slices.ContainsFunc(existing.OwnerReferences, func(owner metav1.OwnerReference) bool {
 		return slices.Contains(document.owners(), string(owner.UID))
 	}):
-		delete(document.metadata(), "resourceVersion")
+		document.metadata()["resourceVersion"] = existing.ResourceVersion
 		return a.send(ctx, wanted, document, sum, client.ForceOwnership) // ours, but somebody took the label off
 	default:
 		return nil, &TakenError{Kind: *wanted.GetKind(), Name: *wanted.GetName()}

@@ -222,6 +222,42 @@ func TestAStaleCacheOverwritesNothing(t *testing.T) {
 	}
 }
 
+// Nor may one that does not know yet of a change undo it.
+func TestAStaleCacheUndoesNothing(t *testing.T) {
+	f := newFixture(t)
+	f.apply(f.deployment(), nil)
+	seen := f.stored()
+	f.patch(`{"spec":{"replicas":7}}`)
+	wanted := f.deployment()
+	wanted.Spec.WithReplicas(9)
+	if _, err := f.Object(kubetest.Context(t), wanted, seen); !apierrors.IsConflict(err) {
+		t.Errorf("error %v, want a conflict", err)
+	}
+	if got := *f.stored().Spec.Replicas; got != 7 {
+		t.Errorf("%d replicas, want those of the change", got)
+	}
+	f.apply(wanted, f.stored())
+}
+
+// What is handed over is known as it then is, and can be applied at once.
+func TestShare(t *testing.T) {
+	f := newFixture(t)
+	f.apply(f.deployment(), nil)
+	known := f.stored()
+	replicas := appsv1ac.Deployment("web", f.namespace).WithSpec(appsv1ac.DeploymentSpec().WithReplicas(2))
+	version, err := f.Share(kubetest.Context(t), replicas, "autoscaler")
+	if err != nil {
+		t.Fatal(err)
+	}
+	known.SetResourceVersion(version)
+	wanted := f.deployment()
+	wanted.Spec.Replicas = nil
+	f.apply(wanted, known)
+	if got := *f.stored().Spec.Replicas; got != 2 {
+		t.Errorf("%d replicas, though another owner keeps 2", got)
+	}
+}
+
 func TestALabelTakenOffComesBack(t *testing.T) {
 	f := newFixture(t)
 	owner := metav1ac.OwnerReference().WithAPIVersion("shopkeeper.dev/v1alpha1").WithKind("Shop").WithName("acme").WithUID("u-1").WithController(true)

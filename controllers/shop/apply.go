@@ -31,9 +31,11 @@ func (r *Reconciler) apply(ctx context.Context, shop *shopv1.Shop, plan *plan, o
 	applier := &apply.Applier{Client: r.Client, Live: r.Live, Label: builders.LabelManagedBy, Value: builders.ManagedBy}
 	var failed failures
 	for _, replicas := range plan.handOver {
-		if err := applier.Share(ctx, replicas, replicasOwner); err != nil {
+		version, err := applier.Share(ctx, replicas, replicasOwner)
+		if err != nil {
 			return failures{{keyOf(replicas), err}} // or the Deployment would go down to one pod
 		}
+		observed.children[keyOf(replicas)].SetResourceVersion(version)
 	}
 	for _, wanted := range plan.wanted {
 		key := keyOf(wanted)
@@ -96,6 +98,12 @@ func (f failures) err() error {
 		all = append(all, failure.err)
 	}
 	return errors.Join(all...)
+}
+
+// conflicts reports whether there are failures and each is that the cache is
+// behind. It is nothing to make a noise about.
+func (f failures) conflicts() bool {
+	return len(f) > 0 && !slices.ContainsFunc(f, func(failure failure) bool { return !apierrors.IsConflict(failure.err) })
 }
 
 // fleeting reports whether there are failures and each goes away by itself: a

@@ -29,6 +29,10 @@ const lookAgain = 10 * time.Second
 // retryAfter is when a migration that did not get at the database is tried again.
 const retryAfter = time.Minute
 
+// catchUp is when a turn is repeated at the latest that met with a newer object
+// than the cache has. The object's coming into the cache brings one sooner.
+const catchUp = time.Second
+
 // Reconciler brings Shops to what their specs say.
 type Reconciler struct {
 	// Client reads from the cache and writes to the API server.
@@ -78,11 +82,17 @@ func (r *Reconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.
 	if failed.inLeavingNamespace() {
 		return ctrl.Result{}, nil
 	}
+	if failed.conflicts() {
+		return ctrl.Result{RequeueAfter: catchUp}, nil
+	}
 	if failed.fleeting() {
 		return ctrl.Result{}, fmt.Errorf("apply: %w", failed.err())
 	}
 	status := assess(shop, observed, plan, judge(shop, observed, plan, failed))
-	if err := r.report(ctx, shop, status); err != nil {
+	switch err := r.report(ctx, shop, status); {
+	case apierrors.IsConflict(err):
+		return ctrl.Result{RequeueAfter: catchUp}, nil
+	case err != nil:
 		return ctrl.Result{}, fmt.Errorf("report: %w", err)
 	}
 	return ctrl.Result{RequeueAfter: plan.lookAgain}, failed.err()

@@ -133,7 +133,9 @@ func (r *Reconciler) report(ctx context.Context, shop *shopv1.Shop, status *shop
 	}
 	before := shop.DeepCopy()
 	shop.Status = *status
-	err := r.Client.Status().Patch(ctx, shop, client.MergeFrom(before), client.FieldOwner(apply.FieldOwner))
+	// Locked, so that a status of an older spec never replaces one of a newer.
+	patch := client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{})
+	err := r.Client.Status().Patch(ctx, shop, patch, client.FieldOwner(apply.FieldOwner))
 	if err != nil {
 		return client.IgnoreNotFound(err) // deleted meanwhile
 	}
