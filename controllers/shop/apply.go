@@ -70,9 +70,18 @@ func (r *Reconciler) apply(ctx context.Context, shop *shopv1.Shop, plan *plan, o
 }
 
 // startMigration makes the Job, unless the API server knows of a migration at
-// work: the cache may be behind, and two at once must never be. Their end, or
-// their coming into the cache, brings another turn.
+// work or of another spec: the cache may be behind, two at once must never be,
+// and nor must one that nobody wants any more. Whatever it is, its coming into
+// the cache brings another turn.
 func (r *Reconciler) startMigration(ctx context.Context, shop *shopv1.Shop, applier *apply.Applier, job apply.Configuration) error {
+	current := &shopv1.Shop{}
+	err := r.Live.Get(ctx, client.ObjectKeyFromObject(shop), current)
+	if client.IgnoreNotFound(err) != nil {
+		return fmt.Errorf("see whether the migration is still wanted: %w", err)
+	}
+	if current.UID != shop.UID || current.Generation != shop.Generation || current.DeletionTimestamp != nil {
+		return nil // it is gone, or another one
+	}
 	jobs, pods := &batchv1.JobList{}, &corev1.PodList{}
 	for _, list := range []client.ObjectList{jobs, pods} {
 		if err := r.Live.List(ctx, list, migrationsOf(shop)...); err != nil {

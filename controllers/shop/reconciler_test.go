@@ -452,6 +452,31 @@ func TestAStaleCacheStartsNoSecondMigration(t *testing.T) {
 	}
 }
 
+// TestAnOldSpecDoesNothing: nor does it bring back a migration that has been
+// passed over, or the status of that time.
+func TestAnOldSpecDoesNothing(t *testing.T) {
+	w := newWorld(t)
+	w.serve(`{}`)
+	old := &shopv1.Shop{}
+	w.mustGet(old, "acme")
+	w.changeShop(func(spec *shopv1.ShopSpec) { spec.API.PublicCatalog = true })
+	w.waitFor(shopv1.ConditionReady, "False", shopv1.ReasonRollingOut)
+
+	applier := &apply.Applier{Client: w.reconciler.Client, Live: w.reconciler.Live, Label: builders.LabelManagedBy, Value: builders.ManagedBy}
+	passedOver := builders.MigrationJob(old, builders.Release{Version: "0.0.9", Image: "server:0.0.9"}, "x")
+	if err := w.reconciler.startMigration(kubetest.Context(t), old, applier, passedOver); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.get(&batchv1.Job{}, *passedOver.Name); !apierrors.IsNotFound(err) {
+		t.Errorf("the migration of an older spec runs: %v", err)
+	}
+	status := old.Status.DeepCopy()
+	status.Version = "0.0.9"
+	if err := w.reconciler.report(kubetest.Context(t), old, status); !apierrors.IsConflict(err) {
+		t.Errorf("error %v of the status of an older spec, want a conflict", err)
+	}
+}
+
 // TestANewVolumeIsMigrated: an empty database gets its schema before anything
 // else, whatever was done to the one before.
 func TestANewVolumeIsMigrated(t *testing.T) {
