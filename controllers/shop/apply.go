@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 
+	appsv1 "k8s.io/api/apps/v1"
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -59,7 +60,24 @@ func (r *Reconciler) apply(ctx context.Context, shop *shopv1.Shop, plan *plan, o
 			failed = append(failed, failure{keyOf(plan.migration.start), err})
 		}
 	}
-	for _, unwanted := range plan.unwanted {
+	return append(failed, r.deleteUnwanted(ctx, shop, plan, observed, applier, len(failed) > 0)...)
+}
+
+// deleteUnwanted deletes what the plan says. Data stays when something else has
+// failed.
+func (r *Reconciler) deleteUnwanted(ctx context.Context, shop *shopv1.Shop, plan *plan, observed *observation, applier *apply.Applier, hasFailed bool) failures {
+	var failed failures
+	unwanted := plan.unwanted
+	if slices.ContainsFunc(unwanted, observed.isData) {
+		isNeeded, err := r.isDataNeeded(ctx, shop, observed)
+		if err != nil {
+			failed = append(failed, failure{key{"Deployment", builders.APIName(shop)}, err})
+		}
+		if isNeeded || hasFailed {
+			unwanted = slices.DeleteFunc(slices.Clone(unwanted), observed.isData)
+		}
+	}
+	for _, unwanted := range unwanted {
 		err := applier.Delete(ctx, observed.children[unwanted])
 		r.Metrics.deleted(unwanted.kind, err)
 		if err != nil {
@@ -67,6 +85,36 @@ func (r *Reconciler) apply(ctx context.Context, shop *shopv1.Shop, plan *plan, o
 		}
 	}
 	return failed
+}
+
+// isData reports whether a child is part of a managed PostgreSQL or Redis.
+func (o *observation) isData(key key) bool {
+	component := builders.Component(o.children[key].GetLabels()[builders.LabelComponent])
+	return component == builders.ComponentDatabase || component == builders.ComponentRedis
+}
+
+// isDataNeeded reports whether a pod that serves, or is on its way out, may still
+// be of an older template, and use a database that the spec has no more. The API
+// server is asked, for the cache may be behind; what it knows and the cache does
+// not brings another turn.
+func (r *Reconciler) isDataNeeded(ctx context.Context, shop *shopv1.Shop, observed *observation) (bool, error) {
+	isLeaving := func(pod corev1.Pod) bool { return pod.DeletionTimestamp != nil }
+	if slices.ContainsFunc(observed.pods, isLeaving) {
+		return true, nil
+	}
+	for _, name := range []string{builders.APIName(shop), builders.NotificationsName(shop)} {
+		known, current := find[*appsv1.Deployment](observed.children, "Deployment", name), &appsv1.Deployment{}
+		if !isRolledOut(known) {
+			return true, nil
+		}
+		if err := r.Live.Get(ctx, client.ObjectKeyFromObject(known), current); err != nil {
+			return true, fmt.Errorf("see whether the pods of %s are new: %w", name, err)
+		}
+		if current.UID != known.UID || current.Generation != known.Generation || !isRolledOut(current) {
+			return true, nil
+		}
+	}
+	return false, nil
 }
 
 // startMigration makes the Job, unless the API server knows of a migration at

@@ -264,6 +264,46 @@ func TestExternalServers(t *testing.T) {
 	}
 }
 
+// TestASwitchOfDatabases: the managed ones stay for as long as a pod may use
+// them, however long what replaces them takes to be there.
+func TestASwitchOfDatabases(t *testing.T) {
+	w := newWatchfulWorld(t, 100*time.Millisecond)
+	w.serve(`{}`)
+	mustStay := func() {
+		t.Helper()
+		for _, name := range []string{"acme-db", "acme-redis"} {
+			set := &appsv1.StatefulSet{}
+			if err := w.get(set, name); err != nil || set.DeletionTimestamp != nil {
+				t.Fatalf("%s is gone, though pods use it (%v)", name, err)
+			}
+		}
+	}
+	w.changeShop(func(spec *shopv1.ShopSpec) {
+		external := func(key string) *shopv1.ExternalServer {
+			return &shopv1.ExternalServer{URLSecretRef: shopv1.SecretKeyRef{Name: "elsewhere", Key: key}}
+		}
+		spec.Database = shopv1.Database{External: external("database")}
+		spec.Redis = shopv1.Redis{External: external("redis")}
+	})
+	w.waitFor(shopv1.ConditionDatabaseReady, "False", shopv1.ReasonSecretMissing)
+	mustStay()
+
+	secret := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: w.namespace, Name: "elsewhere"}, StringData: map[string]string{
+		"database": "postgres://shop:x@postgres.example.com:5432/shop", "redis": "redis://redis.example.com",
+	}}
+	if err := w.Create(kubetest.Context(t), secret); err != nil {
+		t.Fatal(err)
+	}
+	w.waitFor(shopv1.ConditionMigrated, "False", shopv1.ReasonMigrationRunning)
+	mustStay()
+	w.migrate("0.1.0", 7)
+	w.waitFor(shopv1.ConditionMigrated, "True", shopv1.ReasonMigrated)
+	mustStay()
+	w.settle("0.1.0")
+	w.isGone(&appsv1.StatefulSet{}, "acme-db")
+	w.isGone(&appsv1.StatefulSet{}, "acme-redis")
+}
+
 // isGone waits until an object is deleted, or about to be.
 func (w *world) isGone(object client.Object, name string) {
 	w.t.Helper()

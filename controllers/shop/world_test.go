@@ -379,18 +379,22 @@ func (w *world) failMigration(version, lastWord string) {
 	w.endJob(job.Name, batchv1.JobFailureTarget, batchv1.JobFailed)
 }
 
-// migrationOf is the migration Job of a version, when it is there.
+// migrationOf is the migration Job of a version, when it is there: the one at
+// work, if there is one.
 func (w *world) migrationOf(version string) *batchv1.Job {
 	w.t.Helper()
 	var found *batchv1.Job
 	kubetest.Eventually(w.t, func() error {
 		for _, job := range w.migrations() {
-			if job.Labels[builders.LabelVersion] == version && job.DeletionTimestamp == nil {
+			isOne := job.Labels[builders.LabelVersion] == version && job.DeletionTimestamp == nil
+			if isOne && (found == nil || isFinished(found)) {
 				found = &job
-				return nil
 			}
 		}
-		return fmt.Errorf("no migration Job of version %s", version)
+		if found == nil {
+			return fmt.Errorf("no migration Job of version %s", version)
+		}
+		return nil
 	})
 	return found
 }
@@ -533,6 +537,10 @@ func (w *world) serve(spec string) {
 	w.startData()
 	w.migrate("0.1.0", 7)
 	w.rollOut("0.1.0")
+	if shop.Spec.API.Autoscaling != nil {
+		w.rest() // it lets go of the count of pods, which is a generation to roll out again
+		w.rollOut("0.1.0")
+	}
 	if shop.Spec.Ingress != nil {
 		w.giveAddress()
 	}
