@@ -5,7 +5,7 @@ package v1alpha1
 // Reconciling and Stalled are there only while they are true, and never both.
 const (
 	// ConditionReady is true while everything the spec asks for is there and
-	// serves.
+	// serves. Monitoring apart, which nobody buys from.
 	ConditionReady = "Ready"
 	// ConditionReconciling is true while the operator works towards the spec and
 	// expects to arrive by itself.
@@ -30,7 +30,8 @@ const (
 	// HTTPRoutes are accepted. It is absent when the spec asks for neither.
 	ConditionIngressReady = "IngressReady"
 	// ConditionMonitoringReady is true when the PodMonitor and the dashboard are
-	// there. It is absent when the spec asks for neither.
+	// there. It is absent when the spec asks for neither, and Ready does not wait
+	// for it.
 	ConditionMonitoringReady = "MonitoringReady"
 )
 
@@ -119,10 +120,10 @@ const (
 	ReasonPodsRefused = "PodsRefused"
 	// ReasonVolumePending: there is no volume yet; the message quotes why.
 	ReasonVolumePending = "VolumePending"
-	// ReasonVolumeFull: the volume has no room left.
+	// ReasonVolumeFull: the volume has no room left, or nearly none.
 	ReasonVolumeFull = "VolumeFull"
 	// ReasonDatabaseRefuses: the database refuses the login, or is not there; the
-	// migration is tried again every minute.
+	// migration is tried again at least every minute.
 	ReasonDatabaseRefuses = "DatabaseRefuses"
 	// ReasonHibernating: pods are being stopped.
 	ReasonHibernating = "Hibernating"

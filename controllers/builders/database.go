@@ -81,6 +81,7 @@ func databasePod(shop *shopv1.Shop, image string) *corev1ac.PodSpecApplyConfigur
 	mountScratch(pod, container, "shm", "/dev/shm", corev1.StorageMediumMemory, "128Mi")
 	logins := loginsContainer(shop, image).WithVolumeMounts(
 		corev1ac.VolumeMount().WithName(secretsVolume).WithMountPath(databaseSecrets).WithReadOnly(true),
+		corev1ac.VolumeMount().WithName(dataVolume).WithMountPath(databaseFolder).WithReadOnly(true),
 		corev1ac.VolumeMount().WithName("run").WithMountPath(databaseSocket))
 	mountScratch(pod, logins, "logins", "/tmp", corev1.StorageMediumDefault, "1Mi")
 	return pod.WithContainers(container, logins)

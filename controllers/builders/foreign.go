@@ -1,6 +1,7 @@
 package builders
 
 import (
+	"encoding/pem"
 	"errors"
 	"fmt"
 	"net/url"
@@ -28,6 +29,10 @@ func (f ForeignSecret) Check(value string) error {
 	case strings.HasPrefix(f.Field, "spec.admin."):
 		if length := utf8.RuneCountInString(value); length < 8 || length > 128 {
 			return fmt.Errorf("it has %d characters, and a password has 8 to 128", length)
+		}
+	case strings.HasPrefix(f.Field, "spec.ingress."):
+		if block, _ := pem.Decode([]byte(value)); block == nil {
+			return errors.New("it is no PEM: a line -----BEGIN …----- and what follows")
 		}
 	}
 	return nil

@@ -64,11 +64,23 @@ func literal(text string) string {
 // loginsCommand runs the script at the start and whenever it has changed, which
 // the kubelet brings within some ninety seconds; and every minute, should
 // someone have changed a role by hand.
+//
+// It ends when the volume has less than a twentieth and less than a gibibyte
+// left: PostgreSQL would go on until it crashes, while this container's last word
+// reaches the Shop's conditions at once, and Kubernetes starts it again until
+// there is room.
 const loginsCommand = `trap exit TERM
 script=/etc/postgresql-secrets/login.sql
 applied=
 second=0
 while :; do
+  if [ $((second % 5)) = 0 ]; then
+    set -- $(df -Pk $PGVOLUME | tail -n 1)
+    if [ "${4:-1048576}" -lt 1048576 ] && [ "$4" -lt $(($2 / 20)) ]; then
+      echo "only $(($4 / 1024)) of $(($2 / 1024)) MiB of space left on device" >&2
+      exit 1
+    fi
+  fi
   wanted=$(cat $script)
   if [ "$wanted" != "$applied" ] || [ $((second % 60)) = 0 ]; then
     if psql --no-psqlrc --quiet --output=/dev/null --set=ON_ERROR_STOP=1 --file=$script; then
@@ -82,7 +94,8 @@ while :; do
 done
 `
 
-// loginsContainer keeps the roles of PostgreSQL as the Secret says. It stands
+// loginsContainer keeps the roles of PostgreSQL as the Secret says, and an eye on
+// the volume. It stands
 // beside PostgreSQL and speaks to it by its socket, where the superuser needs no
 // password: so the operator is no client of any database, and a password that
 // nobody knows any more can still be replaced.
@@ -97,6 +110,7 @@ func loginsContainer(shop *shopv1.Shop, image string) *corev1ac.ContainerApplyCo
 			corev1ac.EnvVar().WithName("PGHOST").WithValue(databaseSocket),
 			corev1ac.EnvVar().WithName("PGUSER").WithValue(databaseSuperuser),
 			corev1ac.EnvVar().WithName("PGDATABASE").WithValue(databaseUser),
-			corev1ac.EnvVar().WithName("PGCONNECT_TIMEOUT").WithValue("5")).
+			corev1ac.EnvVar().WithName("PGCONNECT_TIMEOUT").WithValue("5"),
+			corev1ac.EnvVar().WithName("PGVOLUME").WithValue(databaseFolder)).
 		WithStartupProbe(execProbe("test", "-e", "/tmp/applied").WithPeriodSeconds(1).WithFailureThreshold(3600))
 }

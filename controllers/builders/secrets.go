@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net/url"
+	"slices"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
@@ -244,7 +245,7 @@ func SecretNames(shop *shopv1.Shop) []string {
 type ForeignSecret struct {
 	Field string // of the spec
 	Ref   shopv1.SecretKeyRef
-	Users []Component // whose pods do not start without it
+	Users []Component // that do not work without it
 }
 
 // ForeignSecrets are all that the spec refers to.
@@ -262,8 +263,17 @@ func ForeignSecrets(shop *shopv1.Shop) []ForeignSecret {
 	if shop.Spec.Admin.PasswordSecretRef != nil {
 		secrets = append(secrets, ForeignSecret{"spec.admin.passwordSecretRef", AdminPasswordRef(shop), []Component{ComponentAPI}})
 	}
+	if ingress := shop.Spec.Ingress; ingress != nil && ingress.TLS != nil && ingress.TLS.SecretName != nil {
+		for _, key := range []string{corev1.TLSCertKey, corev1.TLSPrivateKeyKey} {
+			ref := shopv1.SecretKeyRef{Name: *ingress.TLS.SecretName, Key: key}
+			secrets = append(secrets, ForeignSecret{"spec.ingress.tls.secretName", ref, []Component{ComponentIngress}})
+		}
+	}
 	return secrets
 }
+
+// IsForPods reports whether pods read it.
+func (f ForeignSecret) IsForPods() bool { return !slices.Equal(f.Users, []Component{ComponentIngress}) }
 
 func refOr(ref *shopv1.SecretKeyRef, name, key string) shopv1.SecretKeyRef {
 	if ref == nil {

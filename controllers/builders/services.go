@@ -29,9 +29,13 @@ func NotificationsService(shop *shopv1.Shop) *corev1ac.ServiceApplyConfiguration
 }
 
 // DatabaseService leads to PostgreSQL. It has an address of its own, and is not
-// headless, so that clients find a restarted pod with no wait for DNS.
+// headless, so that clients find a restarted pod with no wait for DNS. There is
+// no other pod to lead to while that one is not ready, and one whose volume gets
+// full serves on.
 func DatabaseService(shop *shopv1.Shop) *corev1ac.ServiceApplyConfiguration {
-	return service(shop, DatabaseName(shop), ComponentDatabase, databasePortName, databasePort)
+	service := service(shop, DatabaseName(shop), ComponentDatabase, databasePortName, databasePort)
+	service.Spec.WithPublishNotReadyAddresses(true)
+	return service
 }
 
 // RedisService leads to Redis, by an address of its own like the database's.

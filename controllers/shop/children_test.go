@@ -200,6 +200,14 @@ func TestKindsThatAreMissing(t *testing.T) {
 	contain(t, w.waitFor(shopv1.ConditionIngressReady, "False", shopv1.ReasonCertManagerMissing), "Certificate of cert-manager.io/v1", "install cert-manager")
 	contain(t, w.waitFor(shopv1.ConditionMonitoringReady, "False", shopv1.ReasonPodMonitorMissing), "PodMonitor of monitoring.coreos.com/v1", "install the Prometheus Operator")
 	w.waitFor(shopv1.ConditionStalled, "True", shopv1.ReasonCertManagerMissing)
+	w.changeShop(func(spec *shopv1.ShopSpec) { spec.Ingress.TLS = nil })
+	w.rollOut("0.1.0")
+	w.waitFor(shopv1.ConditionReady, "True", shopv1.ReasonAvailable) // with nobody watching
+	w.waitFor(shopv1.ConditionMonitoringReady, "False", shopv1.ReasonPodMonitorMissing)
+	w.changeShop(func(spec *shopv1.ShopSpec) {
+		spec.Ingress.TLS = &shopv1.TLS{IssuerRef: &shopv1.IssuerRef{Name: "letsencrypt"}}
+	})
+	w.waitFor(shopv1.ConditionStalled, "True", shopv1.ReasonCertManagerMissing)
 
 	if _, err := envtest.InstallCRDs(cluster, stand); err != nil {
 		t.Fatal(err)

@@ -48,6 +48,8 @@ func planMigration(shop *shopv1.Shop, observed *observation, wanted builders.Rel
 	case current != nil && hasCondition(current, batchv1.JobFailed):
 		m.reason = shopv1.ReasonMigrationFailed
 		m.tryAgain(observed)
+	case current != nil && isRefusedLogin(current, observed):
+		m.reason = shopv1.ReasonDatabaseRefuses
 	case current != nil && whatBlocks(current, observed) != "":
 		m.reason = shopv1.ReasonMigrationBlocked
 	case current != nil:
@@ -66,10 +68,15 @@ func planMigration(shop *shopv1.Shop, observed *observation, wanted builders.Rel
 // refusedLogin is what the server says of a database that does not let it in.
 const refusedLogin = "reach the database"
 
+// isRefusedLogin reports whether that is what the last pod of a Job ended of.
+func isRefusedLogin(job *batchv1.Job, observed *observation) bool {
+	return strings.Contains(lastWords(job, observed.migrationPods), refusedLogin)
+}
+
 // tryAgain takes a failed Job out of the way, after a while, that did not even
 // get at the database: it changed nothing, and may well get further now.
 func (m *migration) tryAgain(observed *observation) {
-	if !strings.Contains(lastWords(m.job, observed.migrationPods), refusedLogin) {
+	if !isRefusedLogin(m.job, observed) {
 		return
 	}
 	m.reason = shopv1.ReasonDatabaseRefuses

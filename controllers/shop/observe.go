@@ -187,6 +187,7 @@ func (o *observation) judge(foreign builders.ForeignSecret, secret *corev1.Secre
 		value, isThere = secret.Data[foreign.Ref.Key]
 	}
 	switch {
+	case !foreign.IsForPods():
 	case strings.HasPrefix(foreign.Field, "spec.auth."):
 		o.signingKeys = string(value) // pods read them from the keyring
 	case strings.HasPrefix(foreign.Field, "spec.database."):

@@ -123,7 +123,7 @@ func knownCredentials(shop *shopv1.Shop, observed *observation) builders.Credent
 		secret(builders.AuthName(shop)),
 		secret(builders.AdminName(shop)))
 	known.Foreign = strings.Join(observed.foreign, "\x00")
-	if len(observed.unfit) > 0 {
+	if slices.ContainsFunc(observed.unfit, func(secret unfit) bool { return secret.IsForPods() }) {
 		known.Running = runningSecrets(shop, observed.children)
 	}
 	return known

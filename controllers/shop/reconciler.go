@@ -22,9 +22,13 @@ import (
 	"github.com/shopkeeper-dev/shopkeeper/controllers/builders"
 )
 
+// seenWithin is how soon a condition tells of what is wrong, and is gone when it
+// is mended.
+const seenWithin = 10 * time.Second
+
 // lookAgain is when a turn is repeated that waits for something no watch tells
-// of, such as a CRD.
-const lookAgain = 10 * time.Second
+// of, such as a CRD or an Event.
+const lookAgain = seenWithin / 2
 
 // retryAfter is when a migration that did not get at the database is tried again.
 const retryAfter = time.Minute

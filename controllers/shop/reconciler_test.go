@@ -499,7 +499,7 @@ func TestANewVolumeIsMigrated(t *testing.T) {
 
 // TestIngress: the Ingress comes, changes and goes with the spec.
 func TestIngress(t *testing.T) {
-	w := newWorld(t)
+	w := newWatchfulWorld(t, 100*time.Millisecond)
 	w.serve(`{}`)
 	w.changeShop(func(spec *shopv1.ShopSpec) {
 		spec.Ingress = &shopv1.Ingress{Host: "shop.example.com", TLS: &shopv1.TLS{}, Ingress: &shopv1.IngressObject{ClassName: new("public")}}
@@ -512,6 +512,20 @@ func TestIngress(t *testing.T) {
 	if endpoints := w.status().Endpoints; endpoints.Notifications != "wss://shop.example.com/ws/notifications/" {
 		t.Errorf("endpoints %+v", endpoints)
 	}
+
+	w.changeShop(func(spec *shopv1.ShopSpec) { spec.Ingress.TLS.SecretName = new("cert") })
+	contain(t, w.waitFor(shopv1.ConditionIngressReady, "False", shopv1.ReasonSecretMissing), `spec.ingress.tls.secretName asks for key "tls.crt" of Secret cert`)
+	secret := &corev1.Secret{
+		ObjectMeta: metav1.ObjectMeta{Namespace: w.namespace, Name: "cert"},
+		StringData: map[string]string{"tls.crt": "none", "tls.key": "-----BEGIN PRIVATE KEY-----\n-----END PRIVATE KEY-----"},
+	}
+	if err := w.Create(kubetest.Context(t), secret); err != nil {
+		t.Fatal(err)
+	}
+	contain(t, w.waitFor(shopv1.ConditionIngressReady, "False", shopv1.ReasonSecretMalformed), `Key "tls.crt" of Secret cert`, "it is no PEM")
+	w.waitFor(shopv1.ConditionAPIReady, "True", shopv1.ReasonAvailable)
+	w.setSecret("cert", "tls.crt", "-----BEGIN CERTIFICATE-----\n-----END CERTIFICATE-----")
+	w.waitFor(shopv1.ConditionReady, "True", shopv1.ReasonAvailable)
 
 	w.changeShop(func(spec *shopv1.ShopSpec) { spec.Ingress = nil })
 	kubetest.Eventually(t, func() error {

@@ -105,11 +105,12 @@ func readiness(shop *shopv1.Shop, status *shopv1.ShopStatus) (reason, message st
 }
 
 // obstacleAmong is what a shop waits for: the first part that needs someone's
-// help, else the first that is not ready, else none, which is a ready one.
+// help, else the first that is not ready, else none, which is a ready one. It
+// never waits for its monitoring: a shop that serves is Ready unwatched too.
 func obstacleAmong(verdicts []verdict) verdict {
 	for _, state := range []state{stalled, progressing} {
 		for _, verdict := range verdicts {
-			if verdict.state == state {
+			if verdict.state == state && verdict.condition != shopv1.ConditionMonitoringReady {
 				return verdict
 			}
 		}

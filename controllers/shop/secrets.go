@@ -18,7 +18,7 @@ import (
 const (
 	// secretsEvery is how often each Secret is looked at again: what someone did to
 	// it is seen within that time.
-	secretsEvery = 10 * time.Second
+	secretsEvery = seenWithin
 	// secretsPause bounds what that costs the API server to 50 reads a second. From
 	// 500 Secrets on, a hundred shops, a round takes longer than ten seconds for it.
 	secretsPause = 20 * time.Millisecond

@@ -71,7 +71,7 @@ func crash(pod *corev1.Pod, ended *corev1.ContainerStateTerminated) *trouble {
 	switch {
 	case ended.Reason == "OOMKilled":
 		return &trouble{shopv1.ReasonOutOfMemory, stalled, fmt.Sprintf("Pod %s ran out of memory. Raise resources.limits.memory of that part in the spec.", pod.Name)}
-	case strings.Contains(ended.Message, "No space left on device"), strings.Contains(ended.Message, "disk full"):
+	case strings.Contains(ended.Message, "space left on device"), strings.Contains(ended.Message, "disk full"):
 		return &trouble{shopv1.ReasonVolumeFull, stalled, fmt.Sprintf(
 			"The volume of pod %s is full. Raise storage.size of that part in the spec: the volume grows where its storage class allows it. It said: %s", pod.Name, words)}
 	case words == "":

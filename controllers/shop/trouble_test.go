@@ -11,6 +11,7 @@ import (
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	shopv1 "github.com/shopkeeper-dev/shopkeeper/api/v1alpha1"
@@ -31,6 +32,7 @@ func TestAPodInTrouble(t *testing.T) {
 		{"no image", waiting("ImagePullBackOff", "Back-off pulling image"), shopv1.ReasonImagePullFailed, []string{"image localhost/nothing:1", "spec.image.pullSecrets"}},
 		{"no memory", crashed("OOMKilled", ""), shopv1.ReasonOutOfMemory, []string{"resources.limits.memory"}},
 		{"full volume", crashed("Error", "PANIC: could not write to file: No space left on device"), shopv1.ReasonVolumeFull, []string{"storage.size"}},
+		{"full before long", crashed("Error", "only 40 of 10240 MiB of space left on device"), shopv1.ReasonVolumeFull, []string{"only 40 of 10240 MiB", "storage.size"}},
 		{"bad setting", crashed("Error", "FATAL: unrecognized configuration parameter \"nonsense\""), shopv1.ReasonCrashing, []string{"unrecognized configuration parameter", "kubectl -n " + w.namespace + " logs"}},
 		{"no config", waiting("CreateContainerConfigError", "secret \"x\" not found"), shopv1.ReasonCrashing, []string{"secret \"x\" not found"}},
 	} {
@@ -57,6 +59,22 @@ func TestAPodInTrouble(t *testing.T) {
 				w.waitFor(shopv1.ConditionReady, "True", shopv1.ReasonAvailable)
 			}
 		})
+	}
+}
+
+// TestSeenInTime: what no watch tells of is looked at often enough.
+func TestSeenInTime(t *testing.T) {
+	const seen = 10 * time.Second
+	if lookAgain >= seen || secretsEvery > seen {
+		t.Errorf("Events and missing kinds are looked at every %s, Secrets every %s: want it to be within %s", lookAgain, secretsEvery, seen)
+	}
+	w := newWorld(t)
+	w.create(`{ingress: {gateway: {parentRefs: [{name: x}]}}}`)
+	w.waitFor(shopv1.ConditionIngressReady, "False", shopv1.ReasonGatewayAPIMissing)
+	request := ctrl.Request{NamespacedName: client.ObjectKey{Namespace: w.namespace, Name: "acme"}}
+	result, err := w.reconciler.Reconcile(kubetest.Context(t), request)
+	if err != nil || result.RequeueAfter == 0 || result.RequeueAfter > lookAgain {
+		t.Errorf("the next turn is after %s: %v", result.RequeueAfter, err)
 	}
 }
 
@@ -171,7 +189,12 @@ func TestADatabaseThatRefuses(t *testing.T) {
 	}
 	w.create(`{database: {external: {urlSecretRef: {name: mine}}}}`)
 	w.startStatefulSet("acme-redis")
-	w.failMigration("0.1.0", "reach the database: password authentication failed for user u")
+	job := w.migrationOf("0.1.0")
+	w.runJob(job.Name)
+	const refusal = "reach the database: password authentication failed for user u"
+	w.endPod(job, corev1.PodFailed, 1, refusal)
+	w.waitFor(shopv1.ConditionStalled, "True", shopv1.ReasonDatabaseRefuses) // and not when the last try has failed
+	w.failMigration("0.1.0", refusal)
 	contain(t, w.waitFor(shopv1.ConditionMigrated, "False", shopv1.ReasonDatabaseRefuses), `key "url" of Secret mine`, "password authentication failed", "tried again every minute")
 	w.waitFor(shopv1.ConditionStalled, "True", shopv1.ReasonDatabaseRefuses)
 

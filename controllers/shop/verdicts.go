@@ -269,8 +269,7 @@ func judgeRollout(shop *shopv1.Shop, observed *observation, plan *plan, deployme
 	}
 }
 
-// judgeSecrets says which Secrets of others the pods of a component cannot start
-// with.
+// judgeSecrets says which Secrets of others a component does not work with.
 func judgeSecrets(observed *observation, condition string, component builders.Component) (verdict, bool) {
 	reason, problems := shopv1.ReasonSecretMalformed, []string(nil)
 	for _, unfit := range observed.unfit {
@@ -283,13 +282,16 @@ func judgeSecrets(observed *observation, condition string, component builders.Co
 				unfit.Field, unfit.Ref.Key, unfit.Ref.Name))
 			continue
 		}
-		problems = append(problems, fmt.Sprintf("Key %q of Secret %s, which %s refers to, cannot be used: %v. Put right what is in it; pods that run go on with what they started with.",
+		problems = append(problems, fmt.Sprintf("Key %q of Secret %s, which %s refers to, cannot be used: %v. Put right what is in it; what runs goes on with what it started with.",
 			unfit.Ref.Key, unfit.Ref.Name, unfit.Field, unfit.problem))
 	}
 	return verdict{condition, stalled, reason, strings.Join(problems, " ")}, len(problems) > 0
 }
 
 func judgeIngress(shop *shopv1.Shop, observed *observation) verdict {
+	if verdict, bad := judgeSecrets(observed, shopv1.ConditionIngressReady, builders.ComponentIngress); bad {
+		return verdict
+	}
 	if !wantsGateway(shop) {
 		object := judgeIngressObject(shop, observed)
 		if certificate, ok := judgeCertificate(shop, observed); !ok && (object.state == ready || certificate.state == stalled) {
