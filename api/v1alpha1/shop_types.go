@@ -766,7 +766,8 @@ type Auth struct {
 // +kubebuilder:validation:MaxLength=40
 type Duration string
 
-// Admin is the first staff user, made when the shop first starts.
+// Admin is the first staff user, made when the shop first starts. Another
+// password in the Secret becomes the user's.
 type Admin struct {
 	// Email to log in with.
 	//

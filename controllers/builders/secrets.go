@@ -115,13 +115,12 @@ func text(random io.Reader, size int) (string, error) {
 	return base64.RawURLEncoding.EncodeToString(bytes), err
 }
 
-// Hash changes when pods that use the credentials have to restart. The admin's
-// password is not in it: it is read once, when the user is made.
+// Hash changes when pods that use the credentials have to restart.
 func (c Credentials) Hash() string {
 	if c.Running != "" {
 		return c.Running
 	}
-	parts := []string{c.DatabasePassword, c.RedisPassword, c.Keyring}
+	parts := []string{c.DatabasePassword, c.RedisPassword, c.Keyring, c.AdminPassword}
 	if c.Foreign != "" {
 		parts = append(parts, c.Foreign)
 	}

@@ -2,6 +2,7 @@ package shop
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os/exec"
 	"path/filepath"
@@ -278,6 +279,40 @@ func TestASecretChangeRestartsPods(t *testing.T) {
 	})
 	if ids := w.keyIDs(); len(ids) != 2 || ids[1] != "new" {
 		t.Errorf("keys %v", ids)
+	}
+}
+
+// TestAnotherAdminPassword: a Secret that is changed or deleted is a new password,
+// with which the pods start, one by one.
+func TestAnotherAdminPassword(t *testing.T) {
+	w := newWatchfulWorld(t, 100*time.Millisecond)
+	w.serve(`{}`)
+	hashes := func() (hashes [2]string) {
+		for i, name := range []string{"acme-api", "acme-notifications"} {
+			deployment := &appsv1.Deployment{}
+			w.mustGet(deployment, name)
+			hashes[i] = deployment.Spec.Template.Annotations[builders.AnnotationSecretsHash]
+		}
+		return hashes
+	}
+	for _, rotate := range []func(){
+		func() { w.setSecret("acme-admin", "password", "another password") },
+		func() { w.delete(&corev1.Secret{}, "acme-admin") },
+	} {
+		before := hashes()
+		rotate()
+		kubetest.Eventually(t, func() error {
+			if after := hashes(); after[0] == before[0] || after[1] == before[1] {
+				return errors.New("the pods are the same")
+			}
+			return nil
+		})
+		w.rollOut("0.1.0")
+		w.waitFor(shopv1.ConditionReady, "True", shopv1.ReasonAvailable)
+	}
+	secret := &corev1.Secret{}
+	if w.mustGet(secret, "acme-admin"); len(secret.Data["password"]) != 24 {
+		t.Errorf("the new password is %q", secret.Data["password"])
 	}
 }
 

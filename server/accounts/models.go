@@ -21,6 +21,7 @@ type user struct {
 	Phone        string
 	Address      string
 	PasswordHash string
+	SettingsHash string // of the password that the settings had for this user last
 	IsStaff      bool
 	IsActive     bool
 	Avatar       string

@@ -41,6 +41,37 @@ func (a *Accounts) EnsureStaff(ctx context.Context, email, password string) (cre
 	return false, fmt.Errorf("found no free username like %s in %d tries", username, staffAttempts)
 }
 
+// KeepStaff is [Accounts.EnsureStaff] for a password that somebody sets from outside, now this one and later
+// another: when it is not the one of the last time any more, it becomes the user's. A password that the user
+// chose in between stays until then. Nobody is logged out.
+func (a *Accounts) KeepStaff(ctx context.Context, email, password string) error {
+	created, err := a.EnsureStaff(ctx, email, password)
+	if err != nil {
+		return err
+	}
+	u, err := a.store.byEmail(ctx, email)
+	if err != nil {
+		return err
+	}
+	if created {
+		return a.store.followSettings(ctx, u, u.PasswordHash)
+	}
+	if u.SettingsHash != "" {
+		isSame, err := a.hasher.matches(ctx, u.SettingsHash, password, func() error { return nil })
+		if err != nil || isSame {
+			return err
+		}
+		if faults := passwordFaults(password, u); len(faults) > 0 {
+			return fmt.Errorf("the password of %s is refused: %s", email, strings.Join(faults, " "))
+		}
+	}
+	hash, err := a.hasher.hash(ctx, password)
+	if err != nil {
+		return err
+	}
+	return a.store.followSettings(ctx, u, hash)
+}
+
 var notInUsername = regexp.MustCompile(`[^\p{L}\p{N}_.@+-]+`)
 
 // newStaff is a staff user to be, with a username made of the email.

@@ -104,3 +104,69 @@ func TestEnsureStaffAtOnce(t *testing.T) {
 		}
 	})
 }
+
+func TestKeepStaffFollowsTheSettings(t *testing.T) {
+	forEachEngine(t, func(t *testing.T, s *shop) {
+		keep := func(password string) {
+			t.Helper()
+			if err := s.KeepStaff(t.Context(), "root@example.com", password); err != nil {
+				t.Fatal(err)
+			}
+		}
+		// expect tells which of the passwords is good.
+		expect := func(good string) {
+			t.Helper()
+			for _, password := range []string{"first password", "second password", "of my own"} {
+				if _, err := s.login(t.Context(), "192.0.2.1", "root@example.com", password); (err == nil) != (password == good) {
+					t.Errorf("with %q: %v, and %q is the password", password, err, good)
+				}
+			}
+		}
+		keep("first password")
+		expect("first password")
+		pair, err := s.login(t.Context(), "192.0.2.1", "root@example.com", "first password")
+		if err != nil {
+			t.Fatal(err)
+		}
+		keep("second password")
+		expect("second password")
+		if caller, err := s.Authenticate(t.Context(), pair.Access); err != nil || !caller.Staff {
+			t.Errorf("the login of before is %+v, %v: want it to last", caller, err)
+		}
+
+		u, err := s.store.byEmail(t.Context(), "root@example.com")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if set, err := s.setPassword(t.Context(), u, "of my own", ""); !set || err != nil {
+			t.Fatalf("set %t, %v", set, err)
+		}
+		keep("second password") // a restart
+		expect("of my own")
+		keep("first password")
+		expect("first password")
+		if err := s.KeepStaff(t.Context(), "root@example.com", "password1"); err == nil || !strings.Contains(err.Error(), "too common") {
+			t.Errorf("a password that is too common: %v", err)
+		}
+		expect("first password")
+	})
+}
+
+func TestKeepStaffLeavesACustomerThePassword(t *testing.T) {
+	forEachEngine(t, func(t *testing.T, s *shop) {
+		s.join(t, "ann")
+		before, err := s.store.byEmail(t.Context(), "ann@example.com")
+		if err != nil {
+			t.Fatal(err)
+		}
+		for range 2 {
+			if err := s.KeepStaff(t.Context(), "ann@example.com", "of the settings"); err != nil {
+				t.Fatal(err)
+			}
+		}
+		after, err := s.store.byEmail(t.Context(), "ann@example.com")
+		if err != nil || after.PasswordHash != before.PasswordHash || !after.IsStaff {
+			t.Errorf("staff %t, and the password is another: %t; %v", after.IsStaff, after.PasswordHash != before.PasswordHash, err)
+		}
+	})
+}

@@ -122,6 +122,18 @@ func (s store) replacePassword(tx *gorm.DB, u user, hash string) (replaced bool,
 	return update.RowsAffected == 1, nil
 }
 
+// followSettings notes the password that the settings have for a user. If they had another before, it becomes
+// the user's; and if another process noted one meanwhile, nothing changes.
+func (s store) followSettings(ctx context.Context, u user, hash string) error {
+	err := s.db.WithContext(ctx).Exec(`UPDATE users
+		SET password_hash = CASE settings_hash WHEN '' THEN password_hash ELSE ? END, settings_hash = ?
+		WHERE id = ? AND settings_hash = ?`, hash, hash, u.ID, u.SettingsHash).Error
+	if err != nil {
+		return fmt.Errorf("set the password of user %d: %w", u.ID, err)
+	}
+	return nil
+}
+
 // taken tells which of a user's unique fields another user has.
 func (s store) taken(ctx context.Context, u user) (email, username bool, err error) {
 	var others []struct{ EmailKey, UsernameKey string }

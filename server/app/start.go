@@ -52,7 +52,7 @@ func (a *App) firstSteps(ctx context.Context) error {
 	}
 	a.warnOfMail()
 	if a.settings.AdminEmail != "" {
-		if _, err := a.accounts.EnsureStaff(ctx, a.settings.AdminEmail, a.settings.AdminPassword); err != nil {
+		if err := a.accounts.KeepStaff(ctx, a.settings.AdminEmail, a.settings.AdminPassword); err != nil {
 			return fmt.Errorf("make the staff user of SHOP_ADMIN_EMAIL: %w", err)
 		}
 	}

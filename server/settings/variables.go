@@ -81,7 +81,7 @@ var variables = []variable{
 		},
 	},
 	{
-		name: "SHOP_ADMIN_PASSWORD", secret: true, about: "that user's password", allowed: "8 to 128 characters",
+		name: "SHOP_ADMIN_PASSWORD", secret: true, about: "that user's password, for as long as the user sets no other; when this one changes, it is the user's again", allowed: "8 to 128 characters",
 		read: func(s *Settings, text string) error {
 			s.AdminPassword = text
 			return check(text == "" || len(text) >= 8 && len(text) <= 128, "a bad length")

@@ -10,6 +10,7 @@ CREATE TABLE users (
     phone         text        NOT NULL DEFAULT '',
     address       text        NOT NULL DEFAULT '',
     password_hash text        NOT NULL,
+    settings_hash text        NOT NULL DEFAULT '', -- of the password that the server's settings had for a staff user last
     is_staff      boolean     NOT NULL DEFAULT false,
     is_active     boolean     NOT NULL DEFAULT true,
     avatar        text        NOT NULL DEFAULT '',
