@@ -56,6 +56,7 @@ type options struct {
 	defaults                     builders.Defaults
 	leaderElect                  bool
 	lease, leaseNamespace        string
+	leaseFor                     time.Duration // a lease that is not renewed
 	concurrency                  int
 	metricsAddress, probeAddress string
 	metricsSecure                bool
@@ -67,7 +68,9 @@ type options struct {
 // parse reads the command line. For --help it prints the usage and returns
 // flag.ErrHelp.
 func parse(arguments []string, usage io.Writer) (*options, error) {
-	var o options
+	// Only after a crash a lease must run out; shops serve on meanwhile, so it is
+	// long, and seldom renewed.
+	o := options{leaseFor: 30 * time.Second}
 	var namespaces, selector, logFormat string
 	var logLevel slog.Level
 	flags := flag.NewFlagSet("shopkeeper-operator", flag.ContinueOnError)
@@ -204,12 +207,11 @@ func newManager(o *options) (ctrl.Manager, error) {
 		LeaderElectionID:        o.lease,
 		LeaderElectionNamespace: o.leaseNamespace,
 		// The process ends with the manager, so its lease may end with it too, and
-		// the next operator need not wait for it to run out. Only after a crash it
-		// must; shops serve on meanwhile, so the lease is long, and seldom renewed.
+		// the next operator need not wait for it to run out.
 		LeaderElectionReleaseOnCancel: true,
-		LeaseDuration:                 new(30 * time.Second),
-		RenewDeadline:                 new(20 * time.Second),
-		RetryPeriod:                   new(5 * time.Second),
+		LeaseDuration:                 new(o.leaseFor),
+		RenewDeadline:                 new(o.leaseFor * 2 / 3),
+		RetryPeriod:                   new(o.leaseFor / 6),
 	})
 	if err != nil {
 		return nil, fmt.Errorf("set up the manager: %w", err)

@@ -28,7 +28,14 @@ import (
 // cluster is an API server with no other controllers.
 var cluster *rest.Config
 
-func TestMain(m *testing.M) { kubetest.Main(m, &cluster) }
+// TestMain runs the tests, or the operator, for a test that wants it as a process
+// of its own.
+func TestMain(m *testing.M) {
+	if os.Getenv(asOperator) != "" {
+		operate()
+	}
+	kubetest.Main(m, &cluster)
+}
 
 const operatorNamespace = "shopkeeper-system"
 
