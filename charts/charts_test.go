@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"reflect"
+	"regexp"
 	"strings"
 	"sync"
 	"testing"
@@ -17,6 +18,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/rest"
@@ -78,6 +80,7 @@ func TestValues(t *testing.T) {
 		"image.digest=sha256:abc":         "image/digest",
 		"relatedImages.server=server:1":   "relatedImages/server",
 		"watchNamespaces={Shops}":         "watchNamespaces/0",
+		"watchLabelSelector=shard in a":   "watchLabelSelector",
 		"metrics.readers[0].name=p":       "metrics/readers/0",
 		"env[0].name=GOMEMLIMIT":          "env/0/name",
 		"serviceAccount.create=false":     "serviceAccount",
@@ -91,6 +94,33 @@ func TestValues(t *testing.T) {
 		output, err := command.CombinedOutput()
 		if err == nil || !strings.Contains(string(output), complaint) {
 			t.Errorf("--set %s: %v, want a complaint that names %s:\n%.300s", values, err, complaint, output)
+		}
+	}
+}
+
+// TestSelectors: the chart refuses the selectors that the operator would end of.
+func TestSelectors(t *testing.T) {
+	text, err := os.ReadFile(filepath.Join(kubetest.Root(), chart, "values.schema.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var schema struct {
+		Properties struct {
+			WatchLabelSelector struct {
+				Pattern string `json:"pattern"`
+			} `json:"watchLabelSelector"`
+		} `json:"properties"`
+	}
+	if err := json.Unmarshal(text, &schema); err != nil {
+		t.Fatal(err)
+	}
+	pattern := regexp.MustCompile(schema.Properties.WatchLabelSelector.Pattern)
+	for _, selector := range []string{
+		"", "shard=a", "shard==a", "shard = a", "shard!=a", "shard=", "example.com/shard in (a, b),!paused", "shard notin (a)", "shard", "! shard", "size>3",
+		"shard in a", "shard in (a", "=a", "shard=a b", "shard=a,", ",", "shard=-a", "Example.com/shard=a", "a/b/c=d", "shard=>3", "size>a",
+	} {
+		if _, err := labels.Parse(selector); (err == nil) != pattern.MatchString(selector) {
+			t.Errorf("the selector %q: the operator says %v, the chart the opposite", selector, err)
 		}
 	}
 }

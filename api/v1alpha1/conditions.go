@@ -53,6 +53,9 @@ const (
 	// ReasonVolumeNotGrown: it serves, from a volume smaller than the spec asks
 	// for; the message quotes why the API server refuses the growth.
 	ReasonVolumeNotGrown = "VolumeNotGrown"
+	// ReasonMajorVersionRefused: it serves, but not the major version of PostgreSQL
+	// that the spec asks for, which cannot read the data.
+	ReasonMajorVersionRefused = "MajorVersionRefused"
 	// ReasonRefused: the API server refused an object; the message quotes it.
 	ReasonRefused = "Refused"
 	// ReasonNameTaken: an object of that name exists and is not the operator's.

@@ -24,6 +24,7 @@ import (
 // +kubebuilder:printcolumn:name=Database,type=string,priority=1,JSONPath=`.status.conditions[?(@.type=="DatabaseReady")].reason`
 // +kubebuilder:validation:XValidation:rule="self.metadata.name.size() <= 40",message="metadata.name must have at most 40 characters: the names of the shop's Jobs and Services are built on it"
 // +kubebuilder:validation:XValidation:rule="self.metadata.name.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$')",message="metadata.name must start with a letter and have only a-z, 0-9 and '-': the names of the shop's Services are built on it"
+// +kubebuilder:validation:XValidation:rule="!has(self.status) || !has(self.status.schemaVersion) || !has(self.spec.database.managed) || !has(self.spec.database.managed.version) || !has(oldSelf.spec.database.managed) || !has(oldSelf.spec.database.managed.version) || self.spec.database.managed.version.split('.')[0] == oldSelf.spec.database.managed.version.split('.')[0]",message="version cannot change to another major one, which cannot read the data: put it back, or make a new Shop and move the data with pg_dump",fieldPath=".spec.database.managed.version"
 type Shop struct {
 	metav1.TypeMeta   `json:",inline"`
 	metav1.ObjectMeta `json:"metadata,omitempty"`
@@ -456,7 +457,6 @@ type ExternalServer struct {
 // ManagedDatabase is a PostgreSQL StatefulSet with one pod and one volume.
 //
 // +kubebuilder:validation:XValidation:rule="!(has(self.version) && has(self.image))",message="set version or image, not both: the image's tag is a version already"
-// +kubebuilder:validation:XValidation:rule="!has(self.version) || !has(oldSelf.version) || self.version.split('.')[0] == oldSelf.version.split('.')[0]",message="version cannot change to another major one, which cannot read the data: put it back, or make a new Shop and move the data with pg_dump"
 type ManagedDatabase struct {
 	// Version of PostgreSQL, such as 17 or 17.6: the tag of the operator's
 	// --postgres-image. Default: the one of that image at the time the shop was

@@ -135,7 +135,7 @@ func TestRefusals(t *testing.T) {
 // TestChangesRefused has the rules about what cannot change.
 func TestChangesRefused(t *testing.T) {
 	for _, test := range []struct{ name, before, after, message string }{
-		{"major version", `database: {managed: {version: "16"}}`, `database: {managed: {version: "17"}}`, `spec.database.managed: Invalid value: version cannot change to another major one, which cannot read the data: put it back, or make a new Shop and move the data with pg_dump`},
+		{"major version", `database: {managed: {version: "16"}}`, `database: {managed: {version: "17"}}`, `spec.database.managed.version: Invalid value: version cannot change to another major one, which cannot read the data: put it back, or make a new Shop and move the data with pg_dump`},
 		{"class", `database: {managed: {storage: {className: a}}}`, `database: {managed: {storage: {className: b}}}`, `spec.database.managed.storage: Invalid value: className cannot change once the volume exists: put it back, or make a new Shop and move the data`},
 		{"class added", `redis: {managed: {}}`, `redis: {managed: {storage: {className: b}}}`, `spec.redis.managed.storage: Invalid value: className cannot change`},
 		{"class taken away", `redis: {managed: {storage: {className: b}}}`, ``, `spec.redis.managed.storage: Invalid value: className cannot change`},
@@ -148,6 +148,10 @@ func TestChangesRefused(t *testing.T) {
 			shop := parse(t, test.before)
 			shop.SetNamespace(kubetest.Namespace(t, c))
 			if err := c.Create(kubetest.Context(t), shop); err != nil {
+				t.Fatal(err)
+			}
+			shop.Object["status"] = map[string]any{"schemaVersion": int64(1)} // there are data
+			if err := c.Status().Update(kubetest.Context(t), shop); err != nil {
 				t.Fatal(err)
 			}
 			shop.Object["spec"] = parse(t, test.after).Object["spec"]

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
@@ -40,6 +41,29 @@ func DatabaseImage(shop *shopv1.Shop, running string, defaults Defaults) string 
 		return repositoryOf(defaults.PostgresImage) + ":" + managed.Version
 	}
 	return cmp.Or(managed.Image, running, defaults.PostgresImage)
+}
+
+// IsOtherMajor reports whether two images are, by their tags, of different major
+// versions of PostgreSQL, of which neither reads the data of the other. Of an
+// image whose tag does not tell it is not known.
+func IsOtherMajor(one, other string) bool {
+	a, b := majorOf(one), majorOf(other)
+	return a != 0 && b != 0 && a != b
+}
+
+// majorOf is 0 when the tag does not begin with what can be a version of
+// PostgreSQL.
+func majorOf(image string) int {
+	tag := strings.TrimPrefix(image, repositoryOf(image))
+	digits, _, _ := strings.Cut(strings.TrimPrefix(tag, ":"), "@")
+	if end := strings.IndexFunc(digits, func(r rune) bool { return r < '0' || r > '9' }); end >= 0 {
+		digits = digits[:end]
+	}
+	major, err := strconv.Atoi(digits)
+	if err != nil || major < 9 || major > 99 {
+		return 0
+	}
+	return major
 }
 
 // repositoryOf is an image without its tag or digest.

@@ -25,6 +25,7 @@ type plan struct {
 	migration migration
 	release   builders.Release // for the pods to run; its zero: none yet
 	failed    builders.Release // that release runs in place of; its zero: it is the wanted one
+	refused   string           // the image of PostgreSQL that cannot read the data; "": it is fine
 	lookAgain time.Duration    // no watch tells of what is waited for; 0: one does
 }
 
@@ -186,7 +187,11 @@ func (p *plan) wantDatabase(shop *shopv1.Shop, observed *observation, defaults b
 	name := builders.DatabaseName(shop)
 	set := find[*appsv1.StatefulSet](observed.children, "StatefulSet", name)
 	wanted := builders.WantedDatabaseVolume(shop)
-	image := builders.DatabaseImage(shop, builders.ImageOf(set), defaults)
+	running := builders.ImageOf(set)
+	image := builders.DatabaseImage(shop, running, defaults)
+	if hasData := shop.Status.SchemaVersion > 0 || accepts(set); hasData && builders.IsOtherMajor(running, image) {
+		p.refused, image = image, running
+	}
 	p.want(builders.DatabaseService(shop), builders.DatabaseStatefulSet(shop, image, builders.VolumeOf(set, wanted), dataReplicas(shop, observed)))
 	p.wantClaim(shop, observed.children, name, builders.ComponentDatabase, wanted)
 }

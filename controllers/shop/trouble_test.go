@@ -15,6 +15,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	shopv1 "github.com/shopkeeper-dev/shopkeeper/api/v1alpha1"
+	"github.com/shopkeeper-dev/shopkeeper/controllers/builders"
 	"github.com/shopkeeper-dev/shopkeeper/controllers/kubetest"
 )
 
@@ -177,6 +178,44 @@ func TestNoVolume(t *testing.T) {
 	contain(t, w.waitFor(shopv1.ConditionDatabaseReady, "False", shopv1.ReasonVolumePending), "data-acme-db-0", "\"nope\" not found", "kubectl get storageclasses")
 	w.setReady("acme-db", 1)
 	w.waitFor(shopv1.ConditionDatabaseReady, "True", shopv1.ReasonAvailable)
+}
+
+// TestAnotherMajorVersion: PostgreSQL stays with the one that can read the data,
+// whichever way the spec asks for another; before there is data, it may.
+func TestAnotherMajorVersion(t *testing.T) {
+	w := newWorld(t)
+	w.create(`{database: {managed: {version: "71"}}}`)
+	kubetest.Eventually(t, func() error { return w.get(&appsv1.StatefulSet{}, "acme-db") })
+	w.changeShop(func(spec *shopv1.ShopSpec) { spec.Database.Managed.Version = "17" }) // it was a slip
+	w.expectDatabase("docker.io/library/postgres:17")
+	w.startData()
+	w.migrate("0.1.0", 7)
+	w.rollOut("0.1.0")
+	w.waitFor(shopv1.ConditionReady, "True", shopv1.ReasonAvailable)
+
+	w.changeShop(func(spec *shopv1.ShopSpec) { spec.Database.Managed.Version = "" })
+	w.changeShop(func(spec *shopv1.ShopSpec) { spec.Database.Managed.Version = "18" })
+	contain(t, w.waitFor(shopv1.ConditionDatabaseReady, "False", shopv1.ReasonMajorVersionRefused), "postgres:18", "pg_dump")
+	w.waitFor(shopv1.ConditionAPIReady, "True", shopv1.ReasonAvailable)
+	w.expectDatabase("docker.io/library/postgres:17")
+	w.changeShop(func(spec *shopv1.ShopSpec) { spec.Database.Managed.Version = "" })
+	w.changeShop(func(spec *shopv1.ShopSpec) { spec.Database.Managed.Version = "17.6" })
+	w.expectDatabase("docker.io/library/postgres:17.6")
+	w.setReady("acme-db", 1)
+	w.waitFor(shopv1.ConditionReady, "True", shopv1.ReasonAvailable)
+}
+
+// expectDatabase waits until PostgreSQL is of an image.
+func (w *world) expectDatabase(image string) {
+	w.t.Helper()
+	kubetest.Eventually(w.t, func() error {
+		set := &appsv1.StatefulSet{}
+		w.mustGet(set, "acme-db")
+		if got := builders.ImageOf(set); got != image {
+			return fmt.Errorf("PostgreSQL is of the image %s, want %s", got, image)
+		}
+		return nil
+	})
 }
 
 // TestADatabaseThatRefuses: the condition names the Secret, the pods that run are

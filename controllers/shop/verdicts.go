@@ -39,7 +39,7 @@ const (
 // the shop waits for.
 func judge(shop *shopv1.Shop, observed *observation, plan *plan, failed failures) []verdict {
 	verdicts := []verdict{
-		judgeDatabase(shop, observed),
+		judgeDatabase(shop, observed, plan),
 		judgeRedis(shop, observed),
 		judgeMigration(shop, observed, plan),
 		judgeServer(shop, observed, plan, shopv1.ConditionAPIReady, builders.APIName(shop), builders.ComponentAPI),
@@ -124,11 +124,16 @@ func conditionOf(shop *shopv1.Shop, child key) string {
 	}
 }
 
-func judgeDatabase(shop *shopv1.Shop, observed *observation) verdict {
+func judgeDatabase(shop *shopv1.Shop, observed *observation, plan *plan) verdict {
 	if shop.Spec.Database.External != nil {
 		return judgeExternal(observed, shopv1.ConditionDatabaseReady, builders.ComponentDatabase, builders.DatabaseURLRef(shop))
 	}
-	return judgeData(shop, observed, shopv1.ConditionDatabaseReady, "PostgreSQL", builders.DatabaseName(shop))
+	judged := judgeData(shop, observed, shopv1.ConditionDatabaseReady, "PostgreSQL", builders.DatabaseName(shop))
+	if plan.refused != "" && judged.state == ready {
+		return verdict{judged.condition, stalled, shopv1.ReasonMajorVersionRefused, fmt.Sprintf(
+			"PostgreSQL serves on as it is: %s is of another major version, which cannot read the data. Put spec.database.managed back, or make a new Shop and move the data with pg_dump.", plan.refused)}
+	}
+	return judged
 }
 
 func judgeRedis(shop *shopv1.Shop, observed *observation) verdict {
