@@ -23,7 +23,6 @@ import (
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/rest"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-	"sigs.k8s.io/controller-runtime/pkg/envtest"
 	"sigs.k8s.io/yaml"
 
 	"github.com/shopkeeper-dev/shopkeeper/controllers/kubetest"
@@ -133,13 +132,12 @@ type helm struct {
 
 func newHelm(t *testing.T) *helm {
 	t.Helper()
-	server := &envtest.Environment{}
-	config, err := server.Start()
+	config, stop, err := kubetest.Start()
 	if err != nil {
-		t.Fatalf("start a Kubernetes API server: %v", err)
+		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		if err := server.Stop(); err != nil {
+		if err := stop(); err != nil {
 			t.Error(err)
 		}
 	})

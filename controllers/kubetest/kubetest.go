@@ -20,6 +20,8 @@ import (
 	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/envtest"
+
+	"github.com/shopkeeper-dev/shopkeeper/hack/scratch"
 )
 
 // Timeout bounds whatever a test waits for.
@@ -33,23 +35,52 @@ func Main(m *testing.M, config **rest.Config, crds ...string) {
 		fmt.Fprintln(os.Stderr, err)
 		code = 1
 	}
+	scratch.Sweep()
 	os.Exit(code)
 }
 
 func run(m *testing.M, config **rest.Config, crds []string) (code int, err error) {
-	if os.Getenv("KUBEBUILDER_ASSETS") == "" {
-		return 1, errors.New("these tests need kube-apiserver and etcd in the folder KUBEBUILDER_ASSETS: run make test, which builds them")
+	started, stop, err := Start(append(crds, filepath.Join(Root(), "config", "crd", "bases"))...)
+	if err != nil {
+		return 1, err
 	}
-	environment := &envtest.Environment{
-		CRDDirectoryPaths:     append([]string{filepath.Join(Root(), "config", "crd", "bases")}, crds...),
-		ErrorIfCRDPathMissing: true,
-	}
-	if *config, err = environment.Start(); err != nil {
-		return 1, fmt.Errorf("start a Kubernetes API server: %w", err)
-	}
+	*config = started
 	(*config).QPS = -1
-	defer func() { err = errors.Join(err, environment.Stop()) }()
+	defer func() { err = errors.Join(err, stop()) }()
 	return m.Run(), nil
+}
+
+// Start starts an API server with the CRDs of some folders. It ends when stop is called, and when this process is
+// killed.
+func Start(crds ...string) (config *rest.Config, stop func() error, err error) {
+	assets := os.Getenv("KUBEBUILDER_ASSETS")
+	if assets == "" {
+		return nil, nil, errors.New("an API server needs kube-apiserver and etcd in the folder KUBEBUILDER_ASSETS: run make test, which builds them")
+	}
+	environment := &envtest.Environment{CRDDirectoryPaths: crds, ErrorIfCRDPathMissing: true}
+	etcd, apiServer := &envtest.Etcd{}, environment.ControlPlane.GetAPIServer()
+	environment.ControlPlane.Etcd = etcd
+	if etcd.DataDir, etcd.Path, err = leashed(assets, "etcd"); err != nil {
+		return nil, nil, err
+	}
+	if apiServer.CertDir, apiServer.Path, err = leashed(assets, "kube-apiserver"); err != nil {
+		return nil, nil, err
+	}
+	if config, err = environment.Start(); err != nil {
+		return nil, nil, fmt.Errorf("start a Kubernetes API server: %w", err)
+	}
+	return config, func() error {
+		return errors.Join(environment.Stop(), os.RemoveAll(etcd.DataDir), os.RemoveAll(apiServer.CertDir))
+	}, nil
+}
+
+// leashed gives one of the assets a folder, and a path under which it ends with this process.
+func leashed(assets, name string) (folder, path string, err error) {
+	if folder, err = scratch.Folder(name); err != nil {
+		return "", "", err
+	}
+	path, err = scratch.Leash(folder, filepath.Join(assets, name))
+	return folder, path, err
 }
 
 // Root is the folder of the repository: the one above a test's that has go.mod.

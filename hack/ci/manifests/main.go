@@ -22,6 +22,8 @@ import (
 	"k8s.io/client-go/rest"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/envtest"
+
+	"github.com/shopkeeper-dev/shopkeeper/controllers/kubetest"
 )
 
 // timeout bounds all that is asked of the API server.
@@ -39,12 +41,11 @@ func main() {
 }
 
 func run(manifests io.Reader, schemas string) (count int, err error) {
-	server := &envtest.Environment{}
-	config, err := server.Start()
+	config, stop, err := kubetest.Start()
 	if err != nil {
-		return 0, fmt.Errorf("start an API server: %w", err)
+		return 0, err
 	}
-	defer func() { err = errors.Join(err, server.Stop()) }()
+	defer func() { err = errors.Join(err, stop()) }()
 	return check(config, manifests, schemas)
 }
 

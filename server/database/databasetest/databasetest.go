@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+
+	"github.com/shopkeeper-dev/shopkeeper/hack/scratch"
 )
 
 // statementTimeout bounds what this package itself asks of a database.
@@ -87,7 +89,7 @@ func Redis(t testing.TB) string {
 // it leaves nothing behind either, but that may be a moment after its process has ended.
 func Main(m *testing.M) {
 	code := m.Run()
-	sweep()
+	scratch.Sweep()
 	os.Exit(code)
 }
 

@@ -18,6 +18,8 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+
+	"github.com/shopkeeper-dev/shopkeeper/hack/scratch"
 )
 
 const (
@@ -178,11 +180,26 @@ func findPostgres() (string, error) {
 }
 
 func scratchAndPort(name string) (folder, port string, err error) {
-	if folder, err = newFolder(name); err != nil {
-		return "", "", fmt.Errorf("make a scratch folder: %w", err)
+	if folder, err = scratch.Folder(name); err != nil {
+		return "", "", err
+	}
+	if os.Getuid() == 0 {
+		if err := os.Chown(folder, nobody, nobody); err != nil {
+			return "", "", err
+		}
 	}
 	port, err = freePort()
 	return folder, port, err
+}
+
+// FreeAddress is an address of the loopback that nobody listens at, host:port, for a server of the test's.
+func FreeAddress(t testing.TB) string {
+	t.Helper()
+	port, err := freePort()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return "127.0.0.1:" + port
 }
 
 // freePort picks a port below the range (32768 and up) that the kernel gives to outgoing connections:
@@ -212,7 +229,7 @@ func (s *Server) start() error {
 	if err != nil {
 		return err
 	}
-	// The shell leaves its process id, which becomes the server's, before there is a server: see sweep.sh.
+	// The shell leaves its process id, which becomes the server's, before there is a server: see hack/scratch.
 	command := exec.CommandContext(context.Background(), "sh", append([]string{"-c", `echo $$ >pid && exec "$@"`, "sh"}, s.command...)...)
 	command.Dir, command.Stdout, command.Stderr, command.SysProcAttr = s.folder, log, log, unprivileged()
 	if err := errors.Join(command.Start(), log.Close()); err != nil {

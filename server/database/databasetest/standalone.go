@@ -3,6 +3,8 @@ package databasetest
 import (
 	"errors"
 	"fmt"
+
+	"github.com/shopkeeper-dev/shopkeeper/hack/scratch"
 )
 
 // Standalone starts a PostgreSQL, whose URL it returns, and a Redis for a program that is no test. Both end when
@@ -10,15 +12,15 @@ import (
 func Standalone() (postgres string, redis *Server, stop func(), err error) {
 	database, err := sharedPostgres()
 	if err != nil {
-		return "", nil, sweep, err
+		return "", nil, scratch.Sweep, err
 	}
 	if redis, err = newRedis(); err == nil {
 		err = redis.start()
 	}
 	if err != nil {
-		return "", nil, sweep, errors.Join(err, database.stop())
+		return "", nil, scratch.Sweep, errors.Join(err, database.stop())
 	}
-	return database.databaseURL("postgres"), redis, sweep, nil
+	return database.databaseURL("postgres"), redis, scratch.Sweep, nil
 }
 
 // Restart stops the server and starts it again. It returns when the server answers.

@@ -1,0 +1,69 @@
+// Package scratch gives the servers of a test process folders to live in, and ends them when that process has
+// ended, also when it was killed.
+package scratch
+
+import (
+	"context"
+	_ "embed" // the sweeper's script
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"sync"
+	"syscall"
+)
+
+//go:embed sweep.sh
+var sweepScript string
+
+// whole is the folder that all servers of this test process live in, and who sweeps it: a process that outlives
+// the tests, since a killed one can clean up nothing itself.
+type whole struct {
+	folder  string
+	sweeper *exec.Cmd
+	leash   io.Closer // the sweeper sweeps when this is closed, as the kernel does when the tests die
+}
+
+var theWhole = sync.OnceValues(func() (*whole, error) {
+	folder, err := os.MkdirTemp("", "scratch-")
+	if err != nil {
+		return nil, err
+	}
+	if err := os.Chmod(folder, 0o755); err != nil { //nolint:gosec // a server's user must pass through
+		return nil, err
+	}
+	sweeper := exec.CommandContext(context.Background(), "sh", "-c", sweepScript, "sweep", folder)
+	sweeper.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	leash, err := sweeper.StdinPipe()
+	if err != nil {
+		return nil, err
+	}
+	return &whole{folder: folder, sweeper: sweeper, leash: leash}, sweeper.Start()
+})
+
+// Folder makes a folder for one server, which leaves its process id in a file "pid" there for as long as it runs.
+func Folder(name string) (string, error) {
+	whole, err := theWhole()
+	if err != nil {
+		return "", fmt.Errorf("make a scratch folder: %w", err)
+	}
+	return os.MkdirTemp(whole.folder, name+"-")
+}
+
+// Leash writes a program into a folder that is another program, and leaves its process id there before it is.
+func Leash(folder, program string) (path string, err error) {
+	path = filepath.Join(folder, filepath.Base(program))
+	script := fmt.Sprintf("#!/bin/sh\necho $$ >'%s/pid' && exec '%s' \"$@\"\n", folder, program)
+	return path, os.WriteFile(path, []byte(script), 0o700) //nolint:gosec // a program
+}
+
+// Sweep ends all servers and removes their folders.
+func Sweep() {
+	whole, err := theWhole()
+	if err != nil {
+		return // then no server has started
+	}
+	_ = whole.leash.Close()
+	_ = whole.sweeper.Wait()
+}
