@@ -5,7 +5,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
 	batchv1 "k8s.io/api/batch/v1"
@@ -218,8 +217,7 @@ func (w *world) stick(deployment string) {
 // there is one migration.
 func TestTwoOperatorsAtOnce(t *testing.T) {
 	w := newWorld(t)
-	second := &world{Client: w.Client, t: t, namespace: w.namespace, calls: &calls{}, secretsEvery: time.Hour, shops: w.shops}
-	second.startOperator(w.namespace)
+	w.startSecondOperator()
 	w.serve(`{}`)
 	for version := 2; version <= 4; version++ {
 		w.changeShop(func(spec *shopv1.ShopSpec) { spec.Version = fmt.Sprintf("0.%d.0", version) })

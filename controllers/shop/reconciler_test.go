@@ -169,8 +169,7 @@ func TestARestartWritesNothing(t *testing.T) {
 	w := newWorld(t)
 	w.serve(`{}`)
 	w.rest()
-	second := &world{Client: w.Client, t: t, namespace: w.namespace, calls: &calls{}, secretsEvery: time.Hour, shops: w.shops}
-	second.startOperator(w.namespace)
+	second := w.startSecondOperator()
 	for range 10 {
 		second.reconcile()
 	}

@@ -134,6 +134,14 @@ func (w *world) startOperator(namespaces ...string) {
 	}
 }
 
+// startSecondOperator runs one more operator, with a memory and calls of its own, in the same namespace.
+func (w *world) startSecondOperator() *world {
+	w.t.Helper()
+	second := &world{Client: w.Client, t: w.t, namespace: w.namespace, calls: &calls{}, secretsEvery: w.secretsEvery, shops: w.shops}
+	second.startOperator(w.namespace)
+	return second
+}
+
 // bindRole gives the operator of this world what config/rbac says, in a
 // namespace and nowhere else.
 func (w *world) bindRole(namespace string) {
