@@ -41,7 +41,8 @@ const flow = time.Second // for which orders flow before, during and after a fau
 
 // faulty is a shop of two server processes, whose customers order without a pause and watch.
 type faulty struct {
-	postgres, redis *databasetest.Server
+	postgres, redis *databasetest.Server // postgres is nil where nothing happens to it
+	database        string               // its URL
 	settings        []string
 	pods            [2]*server
 	customers       []*customer
@@ -64,14 +65,14 @@ func TestNothingIsLost(t *testing.T) {
 		"a server dies between commit and publish": killBeforePublish,
 		"Redis hangs":               func(t *testing.T, f *faulty) { f.redis.Pause(t); time.Sleep(4 * flow); f.redis.Resume(t) },
 		"Redis restarts":            func(t *testing.T, f *faulty) { f.redis.Stop(t); time.Sleep(flow); f.redis.Start(t) },
-		"PostgreSQL restarts":       func(t *testing.T, f *faulty) { f.postgres.Stop(t); time.Sleep(flow); f.postgres.Start(t) },
+		databaseRestarts:            func(t *testing.T, f *faulty) { f.postgres.Stop(t); time.Sleep(flow); f.postgres.Start(t) },
 		"a client's network is cut": cutNetwork,
 		"a reader never reads":      neverRead,
 	}
 	for _, name := range slices.Sorted(maps.Keys(faults)) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel() // they mostly wait
-			f := openFaulty(t)
+			f := openFaulty(t, name == databaseRestarts)
 			for range faultRounds(t) {
 				time.Sleep(flow)
 				faults[name](t, f)
@@ -82,12 +83,21 @@ func TestNothingIsLost(t *testing.T) {
 	}
 }
 
-func openFaulty(t *testing.T) *faulty {
+const databaseRestarts = "PostgreSQL restarts"
+
+func openFaulty(t *testing.T, ownPostgres bool) *faulty {
 	t.Helper()
-	f := &faulty{postgres: databasetest.StartPostgres(t), redis: databasetest.StartRedis(t)}
-	f.settings = []string{"SHOP_DATABASE_URL=" + f.postgres.URL(), "SHOP_REDIS_URL=" + f.redis.URL()}
-	output(t, false, []string{"migrate", "up"}, f.settings...)
-	output(t, false, []string{"seed"}, f.settings...)
+	f := &faulty{redis: databasetest.StartRedis(t)}
+	if ownPostgres {
+		f.postgres = databasetest.StartPostgres(t)
+		f.database = f.postgres.URL()
+		if err := seed(f.database); err != nil {
+			t.Fatal(err)
+		}
+	} else {
+		f.database = databasetest.PostgresTemplate(t, seed)
+	}
+	f.settings = []string{"SHOP_DATABASE_URL=" + f.database, "SHOP_REDIS_URL=" + f.redis.URL()}
 	f.query(t, func(ctx context.Context, db *pgx.Conn) error {
 		_, err := db.Exec(ctx, "UPDATE products SET stock = 1000000 WHERE id = 1")
 		return err
@@ -131,7 +141,7 @@ func (f *faulty) order(t *testing.T, c *customer) {
 	for i := 0; !f.closed.Load(); i++ {
 		post(apis[i%2], "/api/cart/items/", `{"product_id": 1}`)
 		post(apis[i%2], "/api/orders/", `{"shipping_address": "here"}`)
-		time.Sleep(10 * time.Millisecond)
+		time.Sleep(50 * time.Millisecond)
 	}
 }
 
@@ -139,7 +149,7 @@ func (f *faulty) query(t *testing.T, ask func(context.Context, *pgx.Conn) error)
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 	defer cancel()
-	db, err := pgx.Connect(ctx, f.postgres.URL())
+	db, err := pgx.Connect(ctx, f.database)
 	if err != nil {
 		t.Fatal(err)
 	}

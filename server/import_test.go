@@ -23,6 +23,7 @@ func imported(t *testing.T, wantFailure bool, database, name, content string, op
 
 // A file goes in by the command, row by row or as a whole, and comes out of the API again.
 func TestImportCommand(t *testing.T) {
+	t.Parallel()
 	database := "SHOP_DATABASE_URL=sqlite:" + filepath.Join(t.TempDir(), "shop.db")
 	output(t, false, []string{"seed"}, database)
 	const csvRows = "name,price,category,stock\n" + `"Lamp, red",12.50,1,3` + "\nTable,300,1,\n"

@@ -70,6 +70,7 @@ func expect(t *testing.T, what, got, want string) {
 // The document's own requests, on an empty shop with the demo catalogue, get the document's own answers,
 // byte for byte but for white space, tokens and times.
 func TestDocumentedExamples(t *testing.T) {
+	t.Parallel()
 	s := start(t, postgresShop(t)...)
 	awaitReady(t, s.api, http.StatusOK)
 	example := examples(t)
@@ -106,6 +107,7 @@ func TestDocumentedExamples(t *testing.T) {
 // Four processes as the operator deploys them: what one API pod commits reaches sockets on both
 // notification pods, and a pod that stops sends its sockets elsewhere with 1012.
 func TestNotificationsCrossPods(t *testing.T) {
+	t.Parallel()
 	settings := append(postgresShop(t), "SHOP_SIGNING_KEYS=k1:"+strings.Repeat("s", 32))
 	apis := []*server{start(t, append(settings, "SHOP_ROLES=api")...), start(t, append(settings, "SHOP_ROLES=api")...)}
 	hubs := []*server{start(t, append(settings, "SHOP_ROLES=notifications")...), start(t, append(settings, "SHOP_ROLES=notifications")...)}
@@ -207,6 +209,7 @@ func TestServerStopsInOrder(t *testing.T) {
 }
 
 func TestEmbeddedDefaultTellsHowToLogIn(t *testing.T) {
+	t.Parallel()
 	s := start(t)
 	awaitReady(t, s.api, http.StatusOK)
 	login := regexp.MustCompile(`staff login +(\S+), password (\S+)`).FindStringSubmatch(s.stdout.String())
@@ -233,6 +236,7 @@ func TestServeRefusesAnOldSchema(t *testing.T) {
 }
 
 func TestMigrateTellsTheSchemaVersion(t *testing.T) {
+	t.Parallel()
 	database, result := "SHOP_DATABASE_URL="+databasetest.Postgres(t), filepath.Join(t.TempDir(), "result")
 	if text := output(t, true, []string{"migrate", "status"}, database); !strings.Contains(text, "run migrate up") {
 		t.Errorf("the status of an empty database: %s", text)
@@ -249,6 +253,7 @@ func TestMigrateTellsTheSchemaVersion(t *testing.T) {
 }
 
 func TestWaitsForDatabaseAndRedis(t *testing.T) {
+	t.Parallel()
 	postgres, redis := databasetest.StartPostgres(t), databasetest.StartRedis(t)
 	settings := []string{"SHOP_DATABASE_URL=" + postgres.URL(), "SHOP_REDIS_URL=" + redis.URL()}
 	output(t, false, []string{"migrate", "up"}, settings...)
@@ -327,6 +332,7 @@ func TestAddressInUse(t *testing.T) {
 }
 
 func TestConventions(t *testing.T) {
+	t.Parallel()
 	s := start(t)
 	awaitReady(t, s.api, http.StatusOK)
 	for _, test := range []struct {
@@ -351,6 +357,7 @@ func TestConventions(t *testing.T) {
 }
 
 func TestRequestIDIsEchoedAndLogged(t *testing.T) {
+	t.Parallel()
 	s := start(t, "SHOP_LOG_LEVEL=debug", "SHOP_LOG_FORMAT=json")
 	awaitReady(t, s.api, http.StatusOK)
 	for sent, echoed := range map[string]bool{"trace-1/a": true, "with space": false, strings.Repeat("x", 200): false} {
@@ -374,6 +381,7 @@ func TestRequestIDIsEchoedAndLogged(t *testing.T) {
 
 // Only a configured proxy is believed about the host and the scheme that the client used.
 func TestLinksFollowTrustedProxiesOnly(t *testing.T) {
+	t.Parallel()
 	for _, test := range []struct{ setting, want string }{
 		{"SHOP_TRUSTED_PROXIES=127.0.0.1", "https://shop.example.com/api/products/?page=2&page_size=1"},
 		{"SHOP_TRUSTED_PROXIES=10.0.0.0/8", "http://%s/api/products/?page=2&page_size=1"},

@@ -3,8 +3,8 @@ package main
 import (
 	"bytes"
 	"flag"
+	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -28,25 +28,30 @@ func TestMain(m *testing.M) {
 		main()
 		return
 	}
-	// A step of a property is a request to a real server: the usual 100 runs would take long.
-	if err := flag.Set("rapid.checks", "5"); err != nil {
-		panic(err)
+	for name, value := range map[string]string{
+		"rapid.checks":  "5", // a step of a property is a request to a real server: the usual 100 runs would take long
+		"test.parallel": "4", // tests of processes mostly wait
+	} {
+		if err := flag.Set(name, value); err != nil {
+			panic(err)
+		}
 	}
 	databasetest.Main(m)
 }
 
-// command prepares a server process with these arguments and settings, in a folder of its own.
-func command(t *testing.T, args []string, settings ...string) *exec.Cmd {
-	t.Helper()
-	program, err := os.Executable()
-	if err != nil {
-		t.Fatal(err)
-	}
-	process := exec.Command(program, args...) // it outlives the test's context by its clean end
-	process.Dir = t.TempDir()
-	process.Env = append([]string{runAsServer + "=1"}, settings...)
+// process prepares a server process with these arguments and settings, in a folder.
+func process(folder string, args []string, settings ...string) *exec.Cmd {
+	process := exec.Command("/proc/self/exe", args...) // it outlives the test's context by its clean end
+	process.Dir = folder
+	process.Env = append([]string{runAsServer + "=1", "GORACE=" + os.Getenv("GORACE")}, settings...)
 	process.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	return process
+}
+
+// command is process in a folder of its own.
+func command(t *testing.T, args []string, settings ...string) *exec.Cmd {
+	t.Helper()
+	return process(t.TempDir(), args, settings...)
 }
 
 // output runs a command of the server to its end.
@@ -90,7 +95,7 @@ func (b *lockedBuffer) String() string {
 // start starts a server and stops it when the test ends; it may not be ready yet.
 func start(t *testing.T, settings ...string) *server {
 	t.Helper()
-	s := &server{api: freeAddress(t), sockets: freeAddress(t), log: &lockedBuffer{}, stdout: &lockedBuffer{}}
+	s := &server{api: databasetest.FreeAddress(t), sockets: databasetest.FreeAddress(t), log: &lockedBuffer{}, stdout: &lockedBuffer{}}
 	s.process = command(t, nil, append([]string{
 		"SHOP_API_ADDR=" + s.api, "SHOP_NOTIFICATIONS_ADDR=" + s.sockets, "SHOP_METRICS_ADDR=off", "SHOP_DRAIN_SECONDS=1",
 		"SHOP_RATE_LIMITS=off", // as many requests as a test likes
@@ -119,16 +124,6 @@ func (s *server) stop(t *testing.T) {
 	if strings.Contains(s.log.String(), "DATA RACE") {
 		t.Errorf("the server raced:\n%s", s.log)
 	}
-}
-
-func freeAddress(t *testing.T) string {
-	t.Helper()
-	socket, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer socket.Close()
-	return socket.Addr().String()
 }
 
 // awaitReady waits until a listener's readiness is what it should be.
@@ -198,13 +193,20 @@ func field(t *testing.T, answer, name string) string {
 	return found[1]
 }
 
+// seed gives an empty database the current schema and the demo catalogue.
+func seed(url string) error {
+	for _, args := range [][]string{{"migrate", "up"}, {"seed"}} {
+		if text, err := process(os.TempDir(), args, "SHOP_DATABASE_URL="+url).CombinedOutput(); err != nil {
+			return fmt.Errorf("%v: %w\n%s", args, err, text)
+		}
+	}
+	return nil
+}
+
 // postgresShop makes a migrated database with the demo catalogue, and a Redis, and returns their settings.
 func postgresShop(t *testing.T) []string {
 	t.Helper()
-	settings := []string{"SHOP_DATABASE_URL=" + databasetest.Postgres(t), "SHOP_REDIS_URL=" + databasetest.Redis(t)}
-	output(t, false, []string{"migrate", "up"}, settings...)
-	output(t, false, []string{"seed"}, settings...)
-	return settings
+	return []string{"SHOP_DATABASE_URL=" + databasetest.PostgresTemplate(t, seed), "SHOP_REDIS_URL=" + databasetest.Redis(t)}
 }
 
 // open opens a notification socket the way a browser does.
