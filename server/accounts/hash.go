@@ -21,19 +21,19 @@ const (
 	hashLength = 32 // bytes, RFC 9106, 4
 )
 
-// cost is what one hash takes.
-type cost struct {
-	memory  uint32 // KiB
-	passes  uint32
-	threads uint8
+// Cost is what one hash takes.
+type Cost struct {
+	Memory  uint32 // KiB
+	Passes  uint32
+	Threads uint8
 }
 
 // owaspCost is the OWASP Password Storage Cheat Sheet's choice for argon2id: 19 MiB, two passes, one thread.
-var owaspCost = cost{memory: 19 << 10, passes: 2, threads: 1}
+var owaspCost = Cost{Memory: 19 << 10, Passes: 2, Threads: 1}
 
 // hasher makes and checks argon2id hashes, few enough at once that they starve nothing else.
 type hasher struct {
-	cost   cost
+	cost   Cost
 	slots  chan struct{}                                                                           // one element for each hash under way
 	decoy  string                                                                                  // a hash like a user's, of no password
 	derive func(password, salt []byte, passes, memory uint32, threads uint8, length uint32) []byte // argon2.IDKey
@@ -43,7 +43,7 @@ type hasher struct {
 }
 
 // newHasher makes a hasher that uses half of the processors at most.
-func newHasher(cost cost) *hasher {
+func newHasher(cost Cost) *hasher {
 	return &hasher{
 		cost:   cost,
 		slots:  make(chan struct{}, max(1, runtime.GOMAXPROCS(0)/2)),
@@ -98,8 +98,8 @@ func (h *hasher) enter(ctx context.Context) (leave func(), err error) {
 	}
 }
 
-func (h *hasher) key(cost cost, password string, salt []byte) []byte {
-	return h.derive([]byte(password), salt, cost.passes, cost.memory, cost.threads, hashLength)
+func (h *hasher) key(cost Cost, password string, salt []byte) []byte {
+	return h.derive([]byte(password), salt, cost.Passes, cost.Memory, cost.Threads, hashLength)
 }
 
 func randomBytes(n int) []byte {
@@ -111,26 +111,26 @@ func randomBytes(n int) []byte {
 const hashFormat = "$argon2id$v=%d$m=%d,t=%d,p=%d$"
 
 // encodeHash writes a hash in the PHC string format.
-func encodeHash(cost cost, salt, key []byte) string {
-	return fmt.Sprintf(hashFormat, argon2.Version, cost.memory, cost.passes, cost.threads) +
+func encodeHash(cost Cost, salt, key []byte) string {
+	return fmt.Sprintf(hashFormat, argon2.Version, cost.Memory, cost.Passes, cost.Threads) +
 		base64.RawStdEncoding.EncodeToString(salt) + "$" + base64.RawStdEncoding.EncodeToString(key)
 }
 
 var errBadHash = errors.New("a stored password hash is not an argon2id PHC string")
 
 // decodeHash reads what encodeHash wrote, whatever the cost was then.
-func decodeHash(encoded string) (cost cost, salt, key []byte, err error) {
+func decodeHash(encoded string) (cost Cost, salt, key []byte, err error) {
 	parts := strings.Split(encoded, "$")
 	if len(parts) != 6 {
 		return cost, nil, nil, errBadHash
 	}
 	var version int
 	parameters := strings.Join(parts[:4], "$") + "$"
-	_, scanErr := fmt.Sscanf(parameters, hashFormat, &version, &cost.memory, &cost.passes, &cost.threads)
+	_, scanErr := fmt.Sscanf(parameters, hashFormat, &version, &cost.Memory, &cost.Passes, &cost.Threads)
 	salt, saltErr := base64.RawStdEncoding.DecodeString(parts[4])
 	key, keyErr := base64.RawStdEncoding.DecodeString(parts[5])
 	if errors.Join(scanErr, saltErr, keyErr) != nil || version != argon2.Version ||
-		cost.passes == 0 || cost.threads == 0 || len(key) != hashLength {
+		cost.Passes == 0 || cost.Threads == 0 || len(key) != hashLength {
 		return cost, nil, nil, errBadHash
 	}
 	return cost, salt, key, nil

@@ -46,7 +46,7 @@ func TestDecoyCostsWhatAHashDoes(t *testing.T) {
 }
 
 func TestHashWaitsForItsTurn(t *testing.T) {
-	hasher := newHasher(cost{memory: 8, passes: 1, threads: 1})
+	hasher := newHasher(Cost{Memory: 8, Passes: 1, Threads: 1})
 	for range cap(hasher.slots) {
 		hasher.slots <- struct{}{}
 	}
@@ -64,7 +64,7 @@ func TestHashWaitsForItsTurn(t *testing.T) {
 }
 
 func TestNoHashButOursIsTaken(t *testing.T) {
-	hasher := newHasher(cost{memory: 8, passes: 1, threads: 1})
+	hasher := newHasher(Cost{Memory: 8, Passes: 1, Threads: 1})
 	for _, encoded := range []string{
 		"", "plain", "$$$$$", "$argon2id$v=19$m=8,t=1,p=1$$",
 		strings.Replace(hasher.decoy, "argon2id", "argon2i", 1),

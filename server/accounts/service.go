@@ -2,6 +2,7 @@
 package accounts
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -28,6 +29,7 @@ type Options struct {
 	Proxies   httpapi.Proxies
 	Mail      mail.Sender // nil if there is none
 	PublicURL string      // where users reach the shop, for the links in mail
+	HashCost  Cost        // of a password; zero is what OWASP chose
 	Log       *slog.Logger
 }
 
@@ -47,7 +49,7 @@ type Accounts struct {
 func New(o Options) *Accounts {
 	return &Accounts{
 		store: newStore(o.DB), issuer: o.Issuer, families: tokens.NewFamilies(o.DB, o.Issuer),
-		hasher: newHasher(owaspCost), guesses: &guesses{redis: o.Redis, log: o.Log}, resets: newResets(o),
+		hasher: newHasher(cmp.Or(o.HashCost, owaspCost)), guesses: &guesses{redis: o.Redis, log: o.Log}, resets: newResets(o),
 		proxies: o.Proxies, log: o.Log,
 	}
 }

@@ -78,7 +78,7 @@ func newShop(t *testing.T, db *database.DB) *shop {
 		DB: db, Issuer: issuer, Redis: redis, Limiter: ratelimit.New(redis, log), Proxies: proxies,
 		Mail: sender, PublicURL: "https://shop.example.com", Log: log,
 	})
-	s.hasher = newHasher(cost{memory: 8, passes: 1, threads: 1})
+	s.hasher = newHasher(Cost{Memory: 8, Passes: 1, Threads: 1})
 	s.hasher.derive = func(password, salt []byte, passes, memory uint32, threads uint8, length uint32) []byte {
 		s.hashes.Add(1)
 		return argon2.IDKey(password, salt, passes, memory, threads, length)

@@ -54,6 +54,9 @@ type App struct {
 	web      *web.Web
 }
 
+// hashCost is accounts' own choice but in tests, which hash hundreds of passwords.
+var hashCost accounts.Cost
+
 // New prepares a server. Neither the database nor Redis needs to answer yet.
 func New(ctx context.Context, version string, s settings.Settings, log *slog.Logger) (*App, error) {
 	issuer := tokens.New(tokens.Settings{Issuer: s.Issuer, AccessTTL: s.AccessTokenTTL, RefreshTTL: s.RefreshTokenTTL})
@@ -85,7 +88,7 @@ func New(ctx context.Context, version string, s settings.Settings, log *slog.Log
 	a.guard = ratelimit.NewGuard(limiter, s.RateLimits, proxies)
 	a.accounts = accounts.New(accounts.Options{
 		DB: db, Issuer: issuer, Redis: redis, Limiter: limiter, Proxies: proxies,
-		Mail: sender, PublicURL: cmp.Or(s.PublicURL, "http://localhost"+portOf(s.APIAddr)), Log: log,
+		Mail: sender, PublicURL: cmp.Or(s.PublicURL, "http://localhost"+portOf(s.APIAddr)), HashCost: hashCost, Log: log,
 	})
 	a.callers = httpapi.RememberCallers(a.accounts.Authenticate)
 	a.catalog = catalog.New(db)

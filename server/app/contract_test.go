@@ -31,6 +31,7 @@ type operation struct {
 
 	document *openapi3.T
 	seen     map[string]bool // statuses
+	fitting  map[string]bool // whole answers
 }
 
 func (o *operation) name() string { return o.method + " " + o.path }
@@ -94,7 +95,7 @@ func contract(t *testing.T) []*operation {
 	for path, item := range document.Paths.Map() {
 		for method, described := range item.Operations() {
 			operations = append(operations, &operation{
-				method: method, path: path, item: item, Operation: described, document: document, seen: map[string]bool{},
+				method: method, path: path, item: item, Operation: described, document: document, seen: map[string]bool{}, fitting: map[string]bool{},
 			})
 		}
 	}
@@ -118,6 +119,10 @@ func (o *operation) expect(t *testing.T, r request, got answer) {
 		t.Errorf("%s: got %d %.500s, which is not described", r, got.status, got.body)
 		return
 	}
+	whole := got.withoutItsOwn()
+	if o.fitting[whole] {
+		return // to compile the schema once more would take long
+	}
 	err := openapi3filter.ValidateResponse(t.Context(), &openapi3filter.ResponseValidationInput{
 		RequestValidationInput: &openapi3filter.RequestValidationInput{
 			Request: &http.Request{Method: o.method, URL: &url.URL{Path: o.path}},
@@ -129,6 +134,15 @@ func (o *operation) expect(t *testing.T, r request, got answer) {
 	if err != nil {
 		t.Errorf("%s: got %d %.500s\n%.500s", r, got.status, got.body, err.Error())
 	}
+	o.fitting[whole] = err == nil
+}
+
+// withoutItsOwn is an answer but for what differs from one to the next of the same kind.
+func (a answer) withoutItsOwn() string {
+	header := a.header.Clone()
+	header.Del("Date")
+	header.Del("X-Request-ID")
+	return fmt.Sprint(a.status, header, a.body)
 }
 
 // body makes a good body of the description's own examples. What has to be there or to be new is put in.
@@ -261,18 +275,27 @@ func (s *shop) try(t *testing.T, o *operation, requests ...request) {
 	}
 }
 
-// digest is a sum of all that customers or staff may see.
-func (s *shop) digest(t *testing.T) (sum string) {
+// digest is a sum of all that customers or staff may see. It is made anew when a transaction has written since.
+func (s *shop) digest(t *testing.T) string {
 	t.Helper()
+	var next string // of the ids that transactions get when they first write
+	db := s.app.db.WithContext(t.Context())
+	if err := db.Raw("SELECT pg_snapshot_xmax(pg_current_snapshot())::text").Scan(&next).Error; err != nil {
+		t.Fatal(err)
+	}
+	if s.digested.before == next {
+		return s.digested.sum
+	}
+	s.digested.before = next
 	var parts []string
 	const events = "(SELECT user_id, event_id, frame FROM notification_events)" // when they were published does not count
 	for _, table := range []string{"users", "categories", "products", "cart_items", "orders", "order_items", "order_history", events} {
 		parts = append(parts, fmt.Sprintf("(SELECT md5(string_agg(x::text, ' ' ORDER BY x::text)) FROM %s x)", table))
 	}
-	if err := s.app.db.WithContext(t.Context()).Raw("SELECT concat(" + strings.Join(parts, ",") + ")").Scan(&sum).Error; err != nil {
+	if err := db.Raw("SELECT concat(" + strings.Join(parts, ",") + ")").Scan(&s.digested.sum).Error; err != nil {
 		t.Fatal(err)
 	}
-	return sum
+	return s.digested.sum
 }
 
 // good sends requests that all go well, with all that may be said and with the least, and returns some that

@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/shopkeeper-dev/shopkeeper/server/accounts"
 	"github.com/shopkeeper-dev/shopkeeper/server/database/databasetest"
 	"github.com/shopkeeper-dev/shopkeeper/server/settings"
 )
@@ -24,7 +25,10 @@ const (
 	adminPassword = "correct horse battery"
 )
 
-func TestMain(m *testing.M) { databasetest.Main(m) }
+func TestMain(m *testing.M) {
+	hashCost = accounts.Cost{Memory: 8, Passes: 1, Threads: 1}
+	databasetest.Main(m)
+}
 
 // shop is a whole server on PostgreSQL and Redis, and some of its users.
 type shop struct {
@@ -33,6 +37,8 @@ type shop struct {
 	address string
 
 	staff, owner, other user
+
+	digested struct{ before, sum string } // the sum of what there was before a transaction
 }
 
 // user is someone who calls the server; the zero user has no token.
