@@ -307,7 +307,7 @@ func TestASwitchOfDatabases(t *testing.T) {
 	w.migrate("0.1.0", 7)
 	w.waitFor(shopv1.ConditionMigrated, "True", shopv1.ReasonMigrated)
 	mustStay()
-	w.settle("0.1.0")
+	w.settle()
 	w.isGone(&appsv1.StatefulSet{}, "acme-db")
 	w.isGone(&appsv1.StatefulSet{}, "acme-redis")
 }

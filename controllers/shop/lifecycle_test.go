@@ -145,7 +145,7 @@ func TestDataStaysWhileItsShopDoes(t *testing.T) {
 		spec.Database = shopv1.Database{External: &shopv1.ExternalServer{URLSecretRef: shopv1.SecretKeyRef{Name: "mine"}}}
 	})
 	w.endUnfinishedMigration() // of the other database
-	w.settle("0.1.0")
+	w.settle()
 	w.mustGet(&corev1.Secret{}, "acme-db")
 	claim := &corev1.PersistentVolumeClaim{}
 	if w.mustGet(claim, "data-acme-db-0"); claim.DeletionTimestamp != nil {

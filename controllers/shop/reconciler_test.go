@@ -745,7 +745,7 @@ func TestSigningKeysOverlap(t *testing.T) {
 		}
 		return nil
 	})
-	w.settle("0.1.0")
+	w.settle()
 
 	w.setSecret("acme-auth", "signing-keys", "not keys")
 	contain(t, w.waitFor(shopv1.ConditionStalled, "True", shopv1.ReasonSecretMalformed), `Key "signing-keys" of Secret acme-auth`)

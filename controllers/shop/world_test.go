@@ -484,11 +484,11 @@ func (w *world) rollOut(version string) {
 	}
 }
 
-// settle rolls out whatever comes until the shop is Ready.
-func (w *world) settle(version string) {
+// settle rolls out whatever comes of version 0.1.0 until the shop is Ready.
+func (w *world) settle() {
 	w.t.Helper()
 	kubetest.Eventually(w.t, func() error {
-		w.rollOut(version)
+		w.rollOut("0.1.0")
 		shop := &shopv1.Shop{}
 		w.mustGet(shop, "acme")
 		condition := meta.FindStatusCondition(shop.Status.Conditions, shopv1.ConditionReady)
@@ -552,7 +552,7 @@ func (w *world) serve(spec string) {
 	if shop.Spec.Ingress != nil {
 		w.giveAddress()
 	}
-	w.waitFor(shopv1.ConditionReady, "True", shopv1.ReasonAvailable)
+	w.settle() // an autoscaler is handed its replicas first
 }
 
 // What is looked at.
