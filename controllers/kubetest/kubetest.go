@@ -120,14 +120,17 @@ func Context(t *testing.T) context.Context {
 	return ctx
 }
 
-// Eventually waits until check returns nil, and fails with its last error.
+// Eventually waits until check returns nil, and fails with its last error. It
+// asks less and less often: each look costs the API server, which others wait for.
 func Eventually(t *testing.T, check func() error) {
 	t.Helper()
 	var err error
-	for deadline := time.Now().Add(Timeout); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
+	pause := 10 * time.Millisecond
+	for deadline := time.Now().Add(Timeout); time.Now().Before(deadline); time.Sleep(pause) {
 		if err = check(); err == nil {
 			return
 		}
+		pause = min(pause*3/2, 200*time.Millisecond)
 	}
 	t.Fatalf("after %s: %v", Timeout, err)
 }

@@ -201,8 +201,7 @@ func TestKindsThatAreMissing(t *testing.T) {
 	contain(t, w.waitFor(shopv1.ConditionMonitoringReady, "False", shopv1.ReasonPodMonitorMissing), "PodMonitor of monitoring.coreos.com/v1", "install the Prometheus Operator")
 	w.waitFor(shopv1.ConditionStalled, "True", shopv1.ReasonCertManagerMissing)
 	w.changeShop(func(spec *shopv1.ShopSpec) { spec.Ingress.TLS = nil })
-	w.rollOut("0.1.0")
-	w.waitFor(shopv1.ConditionReady, "True", shopv1.ReasonAvailable) // with nobody watching
+	w.settle() // with nobody watching
 	w.waitFor(shopv1.ConditionMonitoringReady, "False", shopv1.ReasonPodMonitorMissing)
 	w.changeShop(func(spec *shopv1.ShopSpec) {
 		spec.Ingress.TLS = &shopv1.TLS{IssuerRef: &shopv1.IssuerRef{Name: "letsencrypt"}}
@@ -233,8 +232,7 @@ func TestKindsThatAreMissing(t *testing.T) {
 		return nil
 	})
 	judge(metav1.ConditionTrue, "")
-	w.rollOut("0.1.0") // the addresses are https now
-	w.waitFor(shopv1.ConditionReady, "True", shopv1.ReasonAvailable)
+	w.settle() // the addresses are https now
 
 	w.changeShop(func(spec *shopv1.ShopSpec) {
 		spec.Ingress.TLS = nil

@@ -91,7 +91,7 @@ func idleWorld(t *testing.T) *world {
 		t.Fatal(err)
 	}
 	w := &world{Client: own, t: t, namespace: kubetest.Namespace(t, own), calls: &calls{}, secretsEvery: time.Hour, shops: labels.Everything()}
-	w.collectGarbage()
+	w.collectGarbage(own)
 	w.watchStatus(own)
 	return w
 }
@@ -168,24 +168,22 @@ func (w *world) bindRole(namespace string) {
 }
 
 // collectGarbage lets go of Jobs that are being deleted, whose pods are gone.
-func (w *world) collectGarbage() {
-	ctx, cancel := context.WithCancel(context.Background())
+func (w *world) collectGarbage(c client.WithWatch) {
+	w.t.Helper()
+	jobs, err := c.Watch(w.t.Context(), &batchv1.JobList{}, client.InNamespace(w.namespace))
+	if err != nil {
+		w.t.Fatal(err)
+	}
 	var collecting sync.WaitGroup
 	collecting.Go(func() {
-		for ; ctx.Err() == nil; time.Sleep(50 * time.Millisecond) {
-			jobs := &batchv1.JobList{}
-			if err := w.List(ctx, jobs, client.InNamespace(w.namespace)); err != nil {
-				continue
-			}
-			for _, job := range jobs.Items {
-				if job.DeletionTimestamp != nil {
-					job.Finalizers = nil
-					_ = w.Update(ctx, &job) // or the next time
-				}
+		for event := range jobs.ResultChan() {
+			if job, ok := event.Object.(*batchv1.Job); ok && job.DeletionTimestamp != nil && len(job.Finalizers) > 0 {
+				job.Finalizers = nil
+				_ = w.Update(w.t.Context(), job) // or at the next change of it, if this was not the last
 			}
 		}
 	})
-	w.t.Cleanup(func() { cancel(); collecting.Wait() })
+	w.t.Cleanup(func() { jobs.Stop(); collecting.Wait() })
 }
 
 // watchStatus holds every status that is written against the rules.
