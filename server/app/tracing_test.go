@@ -133,7 +133,7 @@ func TestTraceOfAnOrder(t *testing.T) {
 
 	const order, login, publish, deliver = "POST /api/orders/", "POST /auth/api/token/", "publish notification", "deliver notification"
 	parents := map[string]string{
-		"BEGIN": order, "UPDATE": order, "WITH": order, "COMMIT": order, "EVALSHA": login, publish: order, deliver: publish,
+		"BATCH": order, "SELECT": login, "EVALSHA": login, publish: order, deliver: publish,
 	}
 	spans := traces.trace(t, id, append(slices.Collect(maps.Keys(parents)), order, login)...)
 	for child, parent := range parents {

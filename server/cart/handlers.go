@@ -24,7 +24,7 @@ func (s *Cart) Get(c *fiber.Ctx) error {
 
 // Clear answers DELETE /api/cart/.
 func (s *Cart) Clear(c *fiber.Ctx) error {
-	if err := clearCart(s.db.WithContext(c.UserContext()), httpapi.CallerOf(c).UserID); err != nil {
+	if _, err := emptyCart(s.db.WithContext(c.UserContext()), httpapi.CallerOf(c).UserID); err != nil {
 		return err
 	}
 	return c.JSON(message{"Cart cleared successfully"})

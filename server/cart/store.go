@@ -120,16 +120,8 @@ func removeItem(tx *gorm.DB, userID, itemID int64) (ok bool, err error) {
 	return removed.RowsAffected == 1, nil
 }
 
-// clearCart takes everything out of a user's cart.
-func clearCart(tx *gorm.DB, userID int64) error {
-	err := tx.Exec("DELETE FROM cart_items WHERE cart_id = (SELECT id FROM carts WHERE user_id = ?)", userID).Error
-	if err != nil {
-		return fmt.Errorf("clear the cart of user %d: %w", userID, err)
-	}
-	return nil
-}
-
-// emptyCart takes everything out of a user's cart, which it holds until tx ends, and returns it.
+// emptyCart takes everything out of a user's cart, which it holds until tx ends, and returns it. Whoever takes
+// several lines out holds the cart, and so never waits for another who does in a circle.
 func emptyCart(tx *gorm.DB, userID int64) ([]Line, error) {
 	taken := tx.Raw("DELETE FROM cart_items WHERE cart_id = (SELECT id FROM carts WHERE user_id = ?"+database.ForUpdate(tx)+
 		") RETURNING product_id, quantity", userID)

@@ -37,6 +37,11 @@ type level struct {
 	Moves   int64 `json:"moves"` // that the product has made, ever
 }
 
+// Take notes that units of a product were taken, what is left of it, and how often its stock has moved by now.
+func (m *Moves) Take(product, left, moves int64) {
+	m.note(level{Product: product, Stock: left, Moves: moves}, left == 0)
+}
+
 // note adds a product's level; crossed tells whether the move was to or from none at all.
 func (m *Moves) note(now level, crossed bool) {
 	m.levels = append(m.levels, now)

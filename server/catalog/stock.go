@@ -29,13 +29,13 @@ func (s *Catalog) Find(tx *gorm.DB, id int64) (found Summary, ok bool, err error
 func (s *Catalog) TakeStock(tx *gorm.DB, moves *Moves, id, units int64) (taken Summary, ok bool, err error) {
 	row := tx.Raw(`UPDATE products SET stock = stock - ?, stock_moves = stock_moves + 1 WHERE id = ? AND stock >= ? AND archived_at IS NULL
 		RETURNING id, name, price_cents, (SELECT c.name FROM categories c WHERE c.id = products.category_id), stock, stock_moves`, units, id, units)
-	left := level{Product: id}
+	left := level{}
 	taken, ok, err = database.SelectOne(row, func(s *Summary) []any { return append(s.columns(), &left.Stock, &left.Moves) })
 	if err != nil {
 		return Summary{}, false, fmt.Errorf("take stock of product %d: %w", id, err)
 	}
 	if ok {
-		moves.note(left, left.Stock == 0)
+		moves.Take(id, left.Stock, left.Moves)
 	}
 	return taken, ok, nil
 }

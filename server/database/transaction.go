@@ -26,11 +26,17 @@ const (
 
 const transactionAttempts = 5
 
-// InTx runs fn in one transaction and commits it unless fn fails. fn runs again, at most 5 times, when the
-// database asks for a retry (a deadlock or a serialization failure), so it must have no effect outside tx.
+// InTx runs fn in one transaction and commits it unless fn fails. fn runs again like that of [DB.Retry], so it
+// must have no effect outside tx.
 func (db *DB) InTx(ctx context.Context, fn func(tx *gorm.DB) error) error {
+	return db.Retry(ctx, func(tx *gorm.DB) error { return tx.Transaction(fn) })
+}
+
+// Retry runs fn, which is one statement or one transaction, and runs it again, at most 5 times, when the
+// database asks for that: after a deadlock or a serialization failure.
+func (db *DB) Retry(ctx context.Context, fn func(db *gorm.DB) error) error {
 	for attempt := 1; ; attempt++ {
-		err := db.WithContext(ctx).Transaction(fn)
+		err := fn(db.WithContext(ctx))
 		if err == nil || attempt == transactionAttempts || !isRetryable(err) {
 			return err
 		}

@@ -85,15 +85,15 @@ func (s *Orders) Create(c *fiber.Ctx) error {
 	if err != nil {
 		return err
 	}
-	answer, replayed, err := s.create(c.UserContext(), wanted, key)
+	made, err := s.create(c.UserContext(), wanted, key)
 	if err != nil {
 		return err
 	}
-	if replayed {
+	if made.replayed {
 		c.Set("Idempotent-Replayed", "true")
 	}
 	c.Set(fiber.HeaderContentType, fiber.MIMEApplicationJSON)
-	return c.Status(http.StatusCreated).Send(answer)
+	return c.Status(http.StatusCreated).Send(made.answer)
 }
 
 // Cancel answers POST /api/orders/{id}/cancel/.

@@ -2,8 +2,6 @@ package orders
 
 import (
 	"fmt"
-	"slices"
-	"strings"
 
 	"gorm.io/gorm"
 
@@ -112,57 +110,21 @@ func itemsOf(tx *gorm.DB, orderIDs ...int64) ([]orderItem, error) {
 }
 
 // insertOrder stores a new order with its items and the first step of its history, and fills in their ids.
-func insertOrder(tx *gorm.DB, o *order, items []orderItem) (history []orderStep, err error) {
-	insert := insertAtOnce
-	if tx.Name() == "sqlite" { // where a statement writes to one table
-		insert = insertOneByOne
-	}
-	if err := insert(tx, o, items); err != nil {
-		return nil, fmt.Errorf("insert an order of user %d: %w", o.UserID, err)
-	}
-	return []orderStep{firstStep(o)}, nil
-}
-
-func firstStep(o *order) orderStep {
-	return orderStep{OrderID: o.ID, Status: o.Status, At: o.CreatedAt, ByUser: o.UserID}
-}
-
-func insertOneByOne(tx *gorm.DB, o *order, items []orderItem) error {
+func insertOrder(tx *gorm.DB, o *order, items []orderItem) error {
 	if err := tx.Create(o).Error; err != nil {
-		return err
+		return fmt.Errorf("insert an order of user %d: %w", o.UserID, err)
 	}
 	for n := range items {
 		items[n].OrderID = o.ID
 	}
 	if err := tx.Create(&items).Error; err != nil {
-		return err
+		return fmt.Errorf("insert the items of order %d: %w", o.ID, err)
 	}
-	return insertStep(tx, firstStep(o))
+	return insertStep(tx, firstStep(*o))
 }
 
-// insertAtOnce takes one round trip to the database for what is three statements.
-func insertAtOnce(tx *gorm.DB, o *order, items []orderItem) error {
-	const item = "(CAST(? AS bigint), CAST(? AS text), CAST(? AS text), CAST(? AS bigint), CAST(? AS integer))"
-	arguments := []any{o.UserID, o.Status, o.TotalCents, o.ShippingAddress, o.PhoneNumber, o.Notes, o.CreatedAt, o.UpdatedAt}
-	for _, i := range items {
-		arguments = append(arguments, i.ProductID, i.ProductName, i.CategoryName, i.PriceCents, i.Quantity)
-	}
-	inserted, err := database.Select(tx.Raw(`WITH o AS (
-			INSERT INTO orders (user_id, status, total_cents, shipping_address, phone_number, notes, created_at, updated_at)
-			VALUES (?, ?, ?, ?, ?, ?, ?, ?) RETURNING id, status, created_at, user_id),
-		step AS (INSERT INTO order_history (order_id, status, at, by_user) SELECT id, status, created_at, user_id FROM o)
-		INSERT INTO order_items (order_id, product_id, product_name, category_name, price_cents, quantity)
-		SELECT o.id, i.* FROM o, (VALUES `+item+strings.Repeat(", "+item, len(items)-1)+`) i
-		RETURNING id, order_id, product_id`, arguments...),
-		func(i *orderItem) []any { return []any{&i.ID, &i.OrderID, &i.ProductID} })
-	if err != nil {
-		return err
-	}
-	for _, one := range inserted { // a product is in an order once
-		n := slices.IndexFunc(items, func(i orderItem) bool { return i.ProductID == one.ProductID })
-		items[n].ID, items[n].OrderID, o.ID = one.ID, one.OrderID, one.OrderID
-	}
-	return nil
+func firstStep(o order) orderStep {
+	return orderStep{OrderID: o.ID, Status: o.Status, At: o.CreatedAt, ByUser: o.UserID}
 }
 
 func insertStep(tx *gorm.DB, step orderStep) error {

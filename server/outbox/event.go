@@ -23,7 +23,7 @@ type Event struct {
 	EventID   int64  // 1, 2, 3 … for each user, in the order of commit, without a gap
 	Frame     []byte // the JSON object that a client receives, byte for byte
 	CreatedAt time.Time
-	Origin    string // the request that caused it, see originOf; not part of what its user is told
+	Origin    string // the request that caused it, see [OriginOf]; not part of what its user is told
 }
 
 // NumberedFrame is the frame for clients that resume: its own keys, then event_id and created_at.
@@ -54,7 +54,7 @@ func Record(tx *gorm.DB, userID int64, frame any) (Event, error) {
 	if encoded[0] != '{' {
 		return Event{}, fmt.Errorf("encode a notification of user %d: %s is not an object", userID, encoded)
 	}
-	event := Event{UserID: userID, Frame: encoded, CreatedAt: database.Now(), Origin: originOf(tx.Statement.Context)}
+	event := Event{UserID: userID, Frame: encoded, CreatedAt: database.Now(), Origin: OriginOf(tx.Statement.Context)}
 	if event.EventID, err = insertEvent(tx, event); err != nil {
 		return Event{}, fmt.Errorf("record a notification of user %d: %w", userID, err)
 	}

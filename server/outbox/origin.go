@@ -17,9 +17,9 @@ const traceparent = "traceparent"
 
 var w3c propagation.TraceContext
 
-// originOf is the request for which something is done: its id and, if it is traced, a comma and the
+// OriginOf is the request for which something is done: its id and, if it is traced, a comma and the
 // traceparent of its span. Neither has a space in it.
-func originOf(ctx context.Context) string {
+func OriginOf(ctx context.Context) string {
 	id := httpapi.RequestIDOf(ctx)
 	if !trace.SpanFromContext(ctx).IsRecording() {
 		return id
@@ -56,7 +56,7 @@ func (o *Outbox) departs(ctx context.Context, events []Event) (spans []trace.Spa
 			continue
 		}
 		within, span := o.tracer.Start(within, "publish notification", trace.WithSpanKind(trace.SpanKindProducer))
-		events[i].Origin = originOf(within)
+		events[i].Origin = OriginOf(within)
 		spans = append(spans, span)
 	}
 	return spans

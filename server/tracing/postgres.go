@@ -30,29 +30,56 @@ func (t *Tracing) Postgres() []pgx.QueryTracer {
 
 type postgres struct{ tracer trace.Tracer }
 
-var _ pgxpool.AcquireTracer = (*postgres)(nil)
+var (
+	_ pgxpool.AcquireTracer = (*postgres)(nil)
+	_ pgx.BatchTracer       = (*postgres)(nil)
+)
 
 // TraceQueryStart is that of a [pgx.QueryTracer]. The statement has placeholders where its values go.
 func (p *postgres) TraceQueryStart(ctx context.Context, _ *pgx.Conn, query pgx.TraceQueryStartData) context.Context {
+	return p.start(ctx, firstWord(query.SQL), query.SQL)
+}
+
+func (p *postgres) start(ctx context.Context, operation, text string) context.Context {
 	if !traced(ctx) {
 		return ctx
 	}
-	operation := firstWord(query.SQL)
 	ctx, _ = p.tracer.Start(ctx, operation, trace.WithSpanKind(trace.SpanKindClient), trace.WithAttributes(
 		attribute.String("db.system.name", "postgresql"),
 		attribute.String("db.operation.name", operation),
-		attribute.String("db.query.text", shortened(query.SQL)),
+		attribute.String("db.query.text", shortened(text)),
 	))
 	return ctx
 }
 
 // TraceQueryEnd is that of a [pgx.QueryTracer]. The span is the statement's own, or one that records nothing.
 func (p *postgres) TraceQueryEnd(ctx context.Context, _ *pgx.Conn, query pgx.TraceQueryEndData) {
+	end(ctx, query.Err)
+}
+
+func end(ctx context.Context, err error) {
 	span := trace.SpanFromContext(ctx)
-	if query.Err != nil {
-		fail(span, sqlState(query.Err))
+	if err != nil {
+		fail(span, sqlState(err))
 	}
 	span.End()
+}
+
+// TraceBatchStart is that of a [pgx.BatchTracer]: statements of one round trip are one span.
+func (p *postgres) TraceBatchStart(ctx context.Context, _ *pgx.Conn, batch pgx.TraceBatchStartData) context.Context {
+	var texts []string
+	for _, query := range batch.Batch.QueuedQueries {
+		texts = append(texts, query.SQL)
+	}
+	return p.start(ctx, "BATCH", strings.Join(texts, ";\n"))
+}
+
+// TraceBatchQuery is that of a [pgx.BatchTracer].
+func (p *postgres) TraceBatchQuery(context.Context, *pgx.Conn, pgx.TraceBatchQueryData) {}
+
+// TraceBatchEnd is that of a [pgx.BatchTracer].
+func (p *postgres) TraceBatchEnd(ctx context.Context, _ *pgx.Conn, batch pgx.TraceBatchEndData) {
+	end(ctx, batch.Err)
 }
 
 type acquireKey struct{}

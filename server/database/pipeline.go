@@ -1,0 +1,52 @@
+package database
+
+import (
+	"context"
+
+	"github.com/jackc/pgx/v5"
+	"gorm.io/gorm"
+)
+
+// Statement is one of PostgreSQL, whose arguments are $1, $2 and so on.
+type Statement struct {
+	SQL       string
+	Arguments []any
+}
+
+// SelectAtOnce runs statements in one round trip to PostgreSQL, as one transaction, and returns the rows of the
+// last, see [Select]. Each statement sees what is committed when it begins, that is after those before it have
+// waited for their locks. Like [DB.Retry] it tries again.
+func SelectAtOnce[T any](ctx context.Context, db *DB, statements []Statement, columns func(row *T) []any) (found []T, err error) {
+	err = db.Retry(ctx, func(*gorm.DB) error {
+		found = nil
+		var batch pgx.Batch
+		var last *pgx.QueuedQuery
+		for _, s := range statements {
+			last = batch.Queue(s.SQL, s.Arguments...)
+		}
+		last.Query(func(rows pgx.Rows) error {
+			var row T
+			destinations := columns(&row)
+			for rows.Next() {
+				if err := rows.Scan(destinations...); err != nil {
+					return err
+				}
+				found = append(found, row)
+			}
+			return rows.Err()
+		})
+		return db.postgres.SendBatch(ctx, &batch).Close()
+	})
+	return found, err
+}
+
+// SelectInTx is [SelectAtOnce] within a transaction, a statement after the other.
+func SelectInTx[T any](tx *gorm.DB, statements []Statement, columns func(row *T) []any) (found []T, err error) {
+	last := len(statements) - 1
+	for _, s := range statements[:last] {
+		if err := tx.Exec(s.SQL, s.Arguments...).Error; err != nil {
+			return nil, err
+		}
+	}
+	return Select(tx.Raw(statements[last].SQL, statements[last].Arguments...), columns)
+}

@@ -1,0 +1,208 @@
+package orders
+
+import (
+	"context"
+	_ "embed"
+	"errors"
+	"fmt"
+
+	"gorm.io/gorm"
+
+	"github.com/shopkeeper-dev/shopkeeper/server/catalog"
+	"github.com/shopkeeper-dev/shopkeeper/server/database"
+	"github.com/shopkeeper-dev/shopkeeper/server/httpapi"
+	"github.com/shopkeeper-dev/shopkeeper/server/money"
+	"github.com/shopkeeper-dev/shopkeeper/server/outbox"
+)
+
+// placed is an order that was made, and what is to be told of it after the commit.
+type placed struct {
+	answer   []byte // to the request
+	replayed bool   // the answer is that of an earlier request: nothing was made
+	moves    catalog.Moves
+	event    outbox.Event
+}
+
+// placeOrder spans the tables of all whom an order concerns, for the sake of time: three statements that are one
+// round trip lock a product that many buy for a fifth of the time that a statement for each step takes.
+//
+//go:embed place.sql
+var placeOrder string
+
+const (
+	// lockCart keeps others from ordering what is in the cart, and from putting something new into it.
+	lockCart = "SELECT id FROM carts WHERE user_id = $1 FOR UPDATE"
+
+	// lockLines locks what is ordered, in ascending order of product id, as all do who take stock. It is a
+	// statement of its own, so that the next one begins, and looks at the stock, when it has waited for others.
+	lockLines = `SELECT p.id FROM cart_items i JOIN products p ON p.id = i.product_id AND p.archived_at IS NULL
+		WHERE i.cart_id = (SELECT id FROM carts WHERE user_id = $1)
+		ORDER BY p.id FOR UPDATE OF i FOR NO KEY UPDATE OF p`
+)
+
+// atOnce is what makes an order of its user's cart in PostgreSQL, with its notification's origin.
+func (o order) atOnce(origin string) []database.Statement {
+	return []database.Statement{
+		{SQL: lockCart, Arguments: []any{o.UserID}},
+		{SQL: lockLines, Arguments: []any{o.UserID}},
+		{SQL: placeOrder, Arguments: []any{o.UserID, o.ShippingAddress, o.PhoneNumber, o.Notes, o.CreatedAt, origin}},
+	}
+}
+
+// errNotAtOnce says that a cart cannot be ordered as it is. Why not is found out step by step.
+var errNotAtOnce = errors.New("the cart made no order at once")
+
+// create makes an order of what is in its user's cart. All of it happens or nothing. A request that bears the
+// key of an earlier one is that one: it changes nothing and gets its answer.
+func (s *Orders) create(ctx context.Context, wanted order, key idempotencyKey) (made placed, err error) {
+	wanted.Status, wanted.CreatedAt = pending, database.Now()
+	wanted.UpdatedAt = wanted.CreatedAt
+	origin := outbox.OriginOf(ctx)
+	switch {
+	case s.db.Embedded():
+		err = errNotAtOnce
+	case key.name == "":
+		made, err = wanted.placed(database.SelectAtOnce(ctx, s.db, wanted.atOnce(origin), (*placedItem).columns))
+	default:
+		made, err = s.createWith(ctx, key, wanted, func(tx *gorm.DB, o order) (placed, error) {
+			return o.placed(database.SelectInTx(tx, o.atOnce(origin), (*placedItem).columns))
+		})
+	}
+	made.event.Origin = origin
+	if errors.Is(err, errNotAtOnce) {
+		made, err = s.createWith(ctx, key, wanted, s.placeStepByStep)
+	}
+	if err == nil && !made.replayed {
+		s.metrics.placed.Inc()
+		s.catalog.Announce(made.moves)
+		s.publisher.Publish(ctx, made.event)
+	}
+	return made, err
+}
+
+// createWith claims the key, makes the order by place, and keeps the answer, in one transaction.
+func (s *Orders) createWith(ctx context.Context, key idempotencyKey, wanted order, place func(*gorm.DB, order) (placed, error)) (made placed, err error) {
+	err = s.db.InTx(ctx, func(tx *gorm.DB) error {
+		made = placed{}
+		// First of all, so that of two requests at once the second waits here, holding nothing.
+		if made.answer, made.replayed, err = key.claim(tx, wanted.UserID); err != nil || made.replayed {
+			return err
+		}
+		if made, err = place(tx, wanted); err != nil {
+			return err
+		}
+		return key.keep(tx, wanted.UserID, made.answer)
+	})
+	return made, err
+}
+
+// placedItem is a row that [placeOrder] returns.
+type placedItem struct {
+	orderItem
+
+	total       money.Amount
+	event       int64
+	frame       []byte
+	left, moves int64
+}
+
+func (i *placedItem) columns() []any {
+	return []any{
+		&i.OrderID, &i.total, &i.event, &i.frame,
+		&i.ID, &i.ProductID, &i.ProductName, &i.CategoryName, &i.PriceCents, &i.Quantity, &i.left, &i.moves,
+	}
+}
+
+// placed is the order that made of itself the given rows.
+func (o order) placed(rows []placedItem, err error) (made placed, _ error) {
+	if err != nil {
+		return placed{}, fmt.Errorf("place an order of user %d: %w", o.UserID, err)
+	}
+	if len(rows) == 0 {
+		return placed{}, errNotAtOnce
+	}
+	items := make([]orderItem, len(rows))
+	for n, row := range rows {
+		items[n] = row.orderItem
+		made.moves.Take(row.ProductID, row.left, row.moves)
+	}
+	o.ID, o.TotalCents = rows[0].OrderID, rows[0].total
+	made.event = outbox.Event{UserID: o.UserID, EventID: rows[0].event, Frame: rows[0].frame, CreatedAt: o.CreatedAt}
+	made.answer, err = answerOf(o, items)
+	return made, err
+}
+
+// placeStepByStep makes the order, or finds out why there can be none.
+func (s *Orders) placeStepByStep(tx *gorm.DB, o order) (made placed, err error) {
+	items, err := s.sell(tx, &made.moves, o.UserID)
+	if err != nil {
+		return placed{}, err
+	}
+	if o.TotalCents, err = totalOf(items); err != nil {
+		return placed{}, err
+	}
+	if err := insertOrder(tx, &o, items); err != nil {
+		return placed{}, err
+	}
+	if made.answer, err = answerOf(o, items); err != nil {
+		return placed{}, err
+	}
+	made.event, err = outbox.Record(tx, o.UserID, orderNotification{
+		Type: "order_notification", OrderID: o.ID, Message: "Order created successfully",
+	})
+	return made, err
+}
+
+func answerOf(o order, items []orderItem) ([]byte, error) {
+	answer, err := httpapi.EncodeJSON(viewOf(o, items, []orderStep{firstStep(o)}))
+	if err != nil {
+		return nil, fmt.Errorf("encode order %d: %w", o.ID, err)
+	}
+	return answer, nil
+}
+
+// sell takes what is in a user's cart out of it and out of stock, at the prices of this moment.
+func (s *Orders) sell(tx *gorm.DB, moves *catalog.Moves, userID int64) ([]orderItem, error) {
+	lines, err := s.cart.CheckOut(tx, userID)
+	if err != nil {
+		return nil, err
+	}
+	items := make([]orderItem, 0, len(lines))
+	for _, line := range lines {
+		product, ok, err := s.catalog.TakeStock(tx, moves, line.ProductID, line.Quantity)
+		if err != nil {
+			return nil, err
+		}
+		if ok {
+			items = append(items, orderItem{
+				ProductID: product.ID, ProductName: product.Name, CategoryName: product.CategoryName,
+				PriceCents: product.Price, Quantity: line.Quantity,
+			})
+			continue
+		}
+		short, onSale, err := s.catalog.Find(tx, line.ProductID)
+		if err != nil {
+			return nil, err
+		}
+		if onSale { // a product that is not has left the cart already, for its owner too
+			s.metrics.short.Inc()
+			return nil, httpapi.BadRequest("Insufficient stock for " + short.Name)
+		}
+	}
+	if len(items) == 0 {
+		return nil, httpapi.BadRequest("Cart is empty")
+	}
+	return items, nil
+}
+
+func totalOf(items []orderItem) (money.Amount, error) {
+	var total money.Total
+	for _, i := range items {
+		total = total.Plus(i.PriceCents, i.Quantity)
+	}
+	sum, ok := total.Amount()
+	if !ok {
+		return 0, httpapi.BadRequest("The order's total is too large")
+	}
+	return sum, nil
+}
