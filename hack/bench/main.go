@@ -5,6 +5,7 @@
 //	go run ./hack/bench rest            the operator with nothing to do: memory and API writes in a minute
 //	go run ./hack/bench api [WORD]      each hot path of the API, or those named so, beside its bare ceiling, on databases of its own
 //	go run ./hack/bench million         reads of a catalogue of a million products
+//	go run ./hack/bench logins          what everybody else feels while logins take all the time they get
 //	go run ./hack/bench notifications   what connections and notifications cost two servers, on databases of their own
 //
 // ready and rest need the cluster of `make up`, or another one in KUBECONFIG.
@@ -40,6 +41,8 @@ func run(ctx context.Context, args []string) error {
 		return prebuilt(argument)
 	case "coldstart":
 		return coldStart(ctx)
+	case "logins":
+		return benchLogins(ctx)
 	case "million":
 		return benchMillion(ctx)
 	case "notifications":
@@ -53,7 +56,7 @@ func run(ctx context.Context, args []string) error {
 	case "rest":
 		return atRest(ctx)
 	default:
-		return fmt.Errorf("unknown benchmark %q: want api, coldstart, million, notifications, ready or rest", name)
+		return fmt.Errorf("unknown benchmark %q: want api, coldstart, logins, million, notifications, ready or rest", name)
 	}
 }
 
