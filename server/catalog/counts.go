@@ -3,6 +3,7 @@ package catalog
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -63,7 +64,7 @@ type counts struct {
 	loading  bool
 	version  int64 // of the catalogue, at least
 	looked   time.Time
-	searches map[string]int64 // counts of this version by filter
+	searches map[string]counted // of this version, by filter
 
 	ids        []int64 // ascending
 	categories []int64
@@ -71,7 +72,13 @@ type counts struct {
 	marks      []uint8
 }
 
-func newCounts(db *database.DB) *counts { return &counts{db: db, searches: map[string]int64{}} }
+// counted is how many products a search finds.
+type counted struct {
+	products int64
+	lasting  bool // until texts change, for nothing else is looked at
+}
+
+func newCounts(db *database.DB) *counts { return &counts{db: db, searches: map[string]counted{}} }
 
 // of returns how many products a filter finds.
 func (n *counts) of(ctx context.Context, f filter) (int64, error) {
@@ -87,21 +94,22 @@ func (n *counts) of(ctx context.Context, f filter) (int64, error) {
 		return n.scan(f), nil
 	}
 	key := f.key()
-	count, known := n.searches[key]
+	known, ok := n.searches[key]
 	version := n.version
 	n.mutex.Unlock()
-	if known {
-		return count, nil
+	if ok {
+		return known.products, nil
 	}
-	if count, err = countIn(n.db.WithContext(ctx), f); err != nil {
+	count, err := countIn(n.db.WithContext(ctx), f)
+	if err != nil {
 		return 0, err
 	}
-	n.remember(key, version, count)
+	n.remember(key, version, counted{count, f.ofTexts()})
 	return count, nil
 }
 
 func countIn(tx *gorm.DB, f filter) (count int64, err error) {
-	where, arguments := f.where()
+	where, arguments := f.where(tx)
 	if err := tx.Raw("SELECT count(*) FROM products p WHERE "+where, arguments...).Scan(&count).Error; err != nil {
 		return 0, fmt.Errorf("count products: %w", err)
 	}
@@ -109,7 +117,7 @@ func countIn(tx *gorm.DB, f filter) (count int64, err error) {
 }
 
 // remember keeps the count of a search, made while the catalogue had at least this version.
-func (n *counts) remember(key string, version, count int64) {
+func (n *counts) remember(key string, version int64, count counted) {
 	n.mutex.Lock()
 	defer n.mutex.Unlock()
 	if n.version != version || n.behind.Load() {
@@ -183,12 +191,31 @@ func (n *counts) readAll(db *gorm.DB) error {
 	return rows.Err()
 }
 
+// change is a line of what the database lists.
+type change struct {
+	version, product int64
+	texts            bool // see [filter.ofTexts]
+}
+
+func (c *change) columns() []any { return []any{&c.version, &c.product, &c.texts} }
+
 // catchUp reads what has changed since the version that is here.
 func (n *counts) catchUp(db *gorm.DB) error {
 	looked := time.Now()
+	var version int64
+	if err := db.Raw("SELECT version FROM catalog_version").Scan(&version).Error; err != nil {
+		return fmt.Errorf("read the version of the catalogue: %w", err)
+	}
+	if version < n.version { // the database was set back to an earlier state
+		n.loaded = false
+	}
+	if version <= n.version {
+		n.looked = looked
+		return nil
+	}
 	changes, err := database.Select(
-		db.Raw("SELECT version, product_id FROM catalog_changes WHERE version > ? ORDER BY version LIMIT ?", n.version, mostChanges),
-		func(change *[2]int64) []any { return []any{&change[0], &change[1]} })
+		db.Raw("SELECT version, product_id, texts FROM catalog_changes WHERE version > ? ORDER BY version LIMIT ?", n.version, mostChanges),
+		(*change).columns)
 	if err != nil {
 		return fmt.Errorf("read the changes of the catalogue: %w", err)
 	}
@@ -196,19 +223,19 @@ func (n *counts) catchUp(db *gorm.DB) error {
 	if len(changes) == 0 {
 		return nil
 	}
-	if len(changes) == mostChanges || changes[0][0] != n.version+1 { // too many, or some are forgotten
+	if len(changes) == mostChanges || changes[0].version != n.version+1 { // too many, or some are forgotten
 		n.loaded = false
 		return nil
 	}
-	ids := make([]int64, len(changes))
+	ids, texts := make([]int64, len(changes)), false
 	for i, change := range changes {
-		ids[i] = change[1]
+		ids[i], texts = change.product, texts || change.texts
 	}
 	if err := n.readAgain(db, ids); err != nil {
 		return err
 	}
-	n.version = changes[len(changes)-1][0]
-	clear(n.searches)
+	n.version = changes[len(changes)-1].version
+	maps.DeleteFunc(n.searches, func(_ string, search counted) bool { return texts || !search.lasting })
 	return nil
 }
 

@@ -36,3 +36,17 @@ func ReadRows(r io.Reader, csv bool) (taken, refused int, err error) {
 		}
 	}
 }
+
+// CountsAreLoaded tells whether products are counted without the database.
+func CountsAreLoaded(s *Catalog) bool {
+	s.counts.mutex.Lock()
+	defer s.counts.mutex.Unlock()
+	return s.counts.loaded
+}
+
+// RememberedSearches is how many searches need not be counted again.
+func RememberedSearches(s *Catalog) int {
+	s.counts.mutex.Lock()
+	defer s.counts.mutex.Unlock()
+	return len(s.counts.searches)
+}

@@ -5,6 +5,8 @@ import (
 	"math"
 	"strings"
 
+	"gorm.io/gorm"
+
 	"github.com/shopkeeper-dev/shopkeeper/server/httpapi"
 )
 
@@ -60,8 +62,13 @@ func (f filter) marks() (mask, want uint8) {
 	return mask, want
 }
 
-// where is the filter as a condition on products p, with its arguments.
-func (f filter) where() (condition string, arguments []any) {
+// ofTexts reports whether the filter looks at nothing but texts and the category.
+func (f filter) ofTexts() bool {
+	return f.lowest == math.MinInt64 && f.highest == math.MaxInt64 && f.inStock == nil && f.featured == nil
+}
+
+// where is the filter as a condition on products p of a database, with its arguments.
+func (f filter) where(db *gorm.DB) (condition string, arguments []any) {
 	var where strings.Builder
 	where.WriteString("p.archived_at IS NULL")
 	and := func(condition string, values ...any) {
@@ -85,8 +92,12 @@ func (f filter) where() (condition string, arguments []any) {
 	if f.featured != nil {
 		and("p.featured = ?", *f.featured)
 	}
+	like := "p.search_text LIKE ?"
+	if db.Name() == "sqlite" { // PostgreSQL has no other, and writes the pattern anew for each product when told
+		like += ` ESCAPE '\'`
+	}
 	for _, word := range f.words {
-		and(`p.search_text LIKE ? ESCAPE '\'`, contains(word))
+		and(like, contains(word))
 	}
 	return where.String(), arguments
 }

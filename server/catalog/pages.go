@@ -16,6 +16,7 @@ const (
 	pageOverhead = 256                    // bytes a page besides its key and body
 	shownBytes   = 192                    // bytes for each product on a page
 	mostMoves    = 10_000                 // products whose moves of stock are remembered
+	movesLife    = 30 * time.Second       // for which they are, at least, and twice that at most; no query takes as long
 )
 
 // page is an answer and what it tells of.
@@ -51,12 +52,16 @@ type pages struct {
 	flights map[string]*flight
 
 	flushes uint64
-	moves   uint64          // that were noted
-	levels  map[int64]level // of the stocks that moved
+	moves   uint64 // that were noted
+
+	// The levels of the stocks that moved, and those from before the turn. None is kept for long: in a database
+	// that was set back to an earlier state, stocks have made fewer moves than are known of here.
+	levels, older map[int64]level
+	turned        time.Time
 }
 
 func newPages() *pages {
-	return &pages{kept: map[string]*page{}, flights: map[string]*flight{}, levels: map[int64]level{}}
+	return &pages{kept: map[string]*page{}, flights: map[string]*flight{}, flushes: 1, levels: map[int64]level{}}
 }
 
 // get returns the answer of a key, and loads it if need be: once for all who ask at the same time.
@@ -136,9 +141,14 @@ func (p *pages) upToDate(old *page) (httpapi.Representation, error) {
 	if old.moves == p.moves {
 		return old.encoded, nil
 	}
+	p.turn()
 	changed := false
 	for _, product := range old.shown {
-		if now := p.levels[product.ID]; now.Moves > product.moves {
+		now := p.older[product.ID]
+		if later := p.levels[product.ID]; later.Moves > now.Moves {
+			now = later
+		}
+		if now.Moves > product.moves {
 			product.Stock, product.IsInStock, product.moves = now.Stock, now.Stock > 0, now.Moves
 			changed = true
 		}
@@ -190,13 +200,35 @@ func (p *pages) flush() {
 func (p *pages) move(levels []level) {
 	p.mutex.Lock()
 	defer p.mutex.Unlock()
+	p.turn()
 	p.moves++
 	for _, now := range levels {
 		keepLatest(p.levels, now)
 	}
-	if len(p.levels) > mostMoves { // none is of use to what is read from now on
-		clear(p.levels)
-		p.flushes++
-		p.kept, p.bytes = map[string]*page{}, 0
+	if len(p.levels) > mostMoves {
+		p.forget()
+	}
+}
+
+// turn lets go of levels that have come of age.
+func (p *pages) turn() {
+	age := time.Since(p.turned)
+	if age < movesLife {
+		return
+	}
+	p.older = p.levels
+	if age > 2*movesLife {
+		p.older = nil
+	}
+	p.levels, p.turned = map[int64]level{}, time.Now()
+}
+
+// forget lets go of all levels, and of all that would need them.
+func (p *pages) forget() {
+	p.levels, p.older = map[int64]level{}, nil
+	p.flushes++
+	p.kept, p.bytes = map[string]*page{}, 0
+	for _, under := range p.flights {
+		under.began = 0
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/shopkeeper-dev/shopkeeper/server/httpapi"
 )
@@ -148,6 +149,61 @@ func TestAPageShowsTheLatestLevelOfStock(t *testing.T) {
 				t.Errorf("it shows %s after %d queries, want 7 after one", got, queries)
 			}
 		})
+	}
+}
+
+// A database that was set back to an earlier state has stocks of fewer moves than are remembered.
+func TestLevelsOfStockAreForgotten(t *testing.T) {
+	p := newPages()
+	look := func() string {
+		p.flush()
+		found, err := p.get(t.Context(), []byte("k"), func() (*page, error) { return stockOf(9, 1), nil })
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(found.Body)
+	}
+	p.move([]level{{1, 7, 3}})
+	for _, step := range []struct {
+		passes time.Duration
+		want   string
+	}{{movesLife / 2, "7"}, {movesLife / 2, "7"}, {movesLife, "9"}} {
+		p.turned = p.turned.Add(-step.passes)
+		if got := look(); got != step.want {
+			t.Errorf("%s later it shows %s, want %s", step.passes, got, step.want)
+		}
+	}
+	p.move([]level{{1, 7, 3}})
+	p.turned = p.turned.Add(-3 * movesLife)
+	if got := look(); got != "9" {
+		t.Errorf("after a long time it shows %s", got)
+	}
+}
+
+// When there are too many levels to remember, those who asked after a move do not get the outcome of a query
+// from before it.
+func TestForgettingLevelsEndsTheQueriesUnderWay(t *testing.T) {
+	p := newPages()
+	begun, finish, answered := make(chan struct{}), make(chan struct{}), make(chan string, 1)
+	go func() {
+		_, _ = p.get(context.Background(), []byte("k"), func() (*page, error) {
+			close(begun)
+			<-finish
+			return stockOf(9, 1), nil
+		})
+	}()
+	<-begun
+	p.move([]level{{1, 8, 2}})
+	go func() {
+		found, _ := p.get(context.Background(), []byte("k"), func() (*page, error) { return stockOf(8, 2), nil })
+		answered <- string(found.Body)
+	}()
+	for id := range int64(mostMoves) {
+		p.move([]level{{id + 2, 1, 1}})
+	}
+	close(finish)
+	if got := <-answered; got != "8" {
+		t.Errorf("it shows %s, want 8", got)
 	}
 }
 

@@ -137,6 +137,69 @@ func TestCountsAreExact(t *testing.T) {
 	})
 }
 
+// A search is counted once for as long as nothing changes that it looks at.
+func TestSearchesAreCountedOnce(t *testing.T) {
+	forEachEngine(t, func(t *testing.T, s *shop) {
+		s.addCategory(t, "Electronics")
+		s.addCategory(t, "Books")
+		id := s.addProduct(t, `"name":"Alpha","price":"1.00","stock":1,"category":1`)
+		s.addProduct(t, `"name":"Alpha Two","price":"1.00","category":1`)
+		s.awaitCounts(t)
+		for _, step := range []struct {
+			change string
+			left   int
+		}{
+			{`{"price":"2.00"}`, 2}, {`{"stock":0,"featured":true}`, 2}, {`{"category":2}`, 0}, {`{"description":"Beta"}`, 0},
+		} {
+			for _, query := range []string{"", "&category=1", "&price_min=1"} {
+				s.customer.Get(products + "?page_size=1&search=alpha" + query)
+			}
+			httpapitest.Has[struct{}](t, s.staff.Do(http.MethodPatch, fmt.Sprintf("%s%d/", products, id), step.change), http.StatusOK)
+			s.customer.Get(products + "?page_size=1") // catches up
+			if left := catalog.RememberedSearches(s.Catalog); left != step.left {
+				t.Errorf("after %s %d searches are remembered, want %d", step.change, left, step.left)
+			}
+		}
+	})
+}
+
+// awaitCounts returns when products are counted without the database.
+func (s *shop) awaitCounts(t *testing.T) {
+	t.Helper()
+	for size := 1; !catalog.CountsAreLoaded(s.Catalog); size++ {
+		if size == 1000 {
+			t.Fatal("the products are not read")
+		}
+		s.customer.Get(fmt.Sprintf("%s?page_size=1&n=%d", products, size))
+	}
+}
+
+// Counts are soon those of a database that was set back to an earlier state past the server.
+func TestCountsOfADatabaseSetBack(t *testing.T) {
+	forEachEngine(t, func(t *testing.T, s *shop) {
+		s.addCategory(t, "Electronics")
+		for range 3 {
+			s.addProduct(t, `"name":"Alpha","price":"1.00","category":1`)
+		}
+		count := func() int {
+			return httpapitest.Has[struct{ Count int }](t, s.customer.Get(products+"?page_size=1"), http.StatusOK).Count
+		}
+		s.awaitCounts(t)
+		for _, statement := range []string{
+			"DELETE FROM products WHERE id = 3", "DELETE FROM catalog_changes WHERE version > 1", "UPDATE catalog_version SET version = 1",
+		} {
+			if err := s.db.WithContext(t.Context()).Exec(statement).Error; err != nil {
+				t.Fatal(err)
+			}
+		}
+		for deadline := time.Now().Add(10 * time.Second); count() != 2; time.Sleep(20 * time.Millisecond) {
+			if time.Now().After(deadline) {
+				t.Fatalf("%d are counted, want 2", count())
+			}
+		}
+	})
+}
+
 func (s *shop) write(t *testing.T, r *rapid.T) {
 	id := rapid.IntRange(1, 12).Draw(r, "id")
 	fields := fmt.Sprintf(`{"name":%q,"price":%d,"stock":%d,"category":%d,"featured":%v}`,

@@ -40,8 +40,9 @@ func (s *Catalog) listProducts(ctx context.Context, f filter, order string, page
 		}
 	}
 	// Names of categories come last: beside OFFSET they would be looked up for every product that is passed over.
-	where, arguments := f.where()
-	rows := s.db.WithContext(ctx).Raw("SELECT "+listedColumns+" FROM (SELECT "+sortedColumns+" FROM products p WHERE "+where+
+	db := s.db.WithContext(ctx)
+	where, arguments := f.where(db)
+	rows := db.Raw("SELECT "+listedColumns+" FROM (SELECT "+sortedColumns+" FROM products p WHERE "+where+
 		" ORDER BY "+order+" LIMIT ? OFFSET ?) p ORDER BY "+order, append(arguments, page.Size, page.Offset())...)
 	products, err = database.Select(rows, (*listedProduct).columns)
 	if err != nil {

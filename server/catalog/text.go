@@ -16,7 +16,7 @@ func searchText(name, description string) string { return fold(name + "\n" + des
 
 var likeWildcards = strings.NewReplacer(`\`, `\\`, `%`, `\%`, `_`, `\_`)
 
-// contains is the LIKE pattern, with ESCAPE '\', of the texts that contain word.
+// contains is the LIKE pattern, whose escape is a backslash, of the texts that contain word.
 func contains(word string) string { return "%" + likeWildcards.Replace(word) + "%" }
 
 const longestSlug = 200 // characters, of one made from a name

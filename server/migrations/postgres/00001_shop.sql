@@ -76,6 +76,7 @@ INSERT INTO catalog_version (version) VALUES (0);
 CREATE TABLE catalog_changes (
     version    bigint NOT NULL,
     product_id bigint NOT NULL,
+    texts      boolean NOT NULL, -- whether a search for words, in a category or in all, may find it differently
     PRIMARY KEY (version, product_id)
 );
 
@@ -90,8 +91,11 @@ BEGIN
         UPDATE catalog_version SET version = version + 1 RETURNING version INTO mine;
         PERFORM set_config('shopkeeper.catalog_version', mine, true);
     END IF;
-    INSERT INTO catalog_changes (version, product_id)
-        VALUES (mine::bigint, CASE WHEN TG_OP = 'DELETE' THEN OLD.id ELSE NEW.id END) ON CONFLICT DO NOTHING;
+    INSERT INTO catalog_changes AS known (version, product_id, texts)
+        VALUES (mine::bigint, CASE WHEN TG_OP = 'DELETE' THEN OLD.id ELSE NEW.id END,
+            TG_OP <> 'UPDATE' OR OLD.category_id <> NEW.category_id OR OLD.search_text <> NEW.search_text
+                OR OLD.archived_at IS DISTINCT FROM NEW.archived_at)
+        ON CONFLICT (version, product_id) DO UPDATE SET texts = known.texts OR excluded.texts;
     RETURN NULL;
 END $$;
 -- +goose StatementEnd

@@ -76,6 +76,7 @@ INSERT INTO catalog_version (version) VALUES (0);
 CREATE TABLE catalog_changes (
     version    bigint NOT NULL,
     product_id bigint NOT NULL,
+    texts      boolean NOT NULL, -- whether a search for words, in a category or in all, may find it differently
     PRIMARY KEY (version, product_id)
 ) WITHOUT ROWID;
 
@@ -83,14 +84,14 @@ CREATE TABLE catalog_changes (
 CREATE TRIGGER catalog_came AFTER INSERT ON products
 BEGIN
     UPDATE catalog_version SET version = version + 1;
-    INSERT INTO catalog_changes (version, product_id) SELECT version, NEW.id FROM catalog_version;
+    INSERT INTO catalog_changes (version, product_id, texts) SELECT version, NEW.id, true FROM catalog_version;
 END;
 -- +goose StatementEnd
 -- +goose StatementBegin
 CREATE TRIGGER catalog_went AFTER DELETE ON products
 BEGIN
     UPDATE catalog_version SET version = version + 1;
-    INSERT INTO catalog_changes (version, product_id) SELECT version, OLD.id FROM catalog_version;
+    INSERT INTO catalog_changes (version, product_id, texts) SELECT version, OLD.id, true FROM catalog_version;
 END;
 -- +goose StatementEnd
 -- +goose StatementBegin
@@ -100,7 +101,9 @@ CREATE TRIGGER catalog_changed AFTER UPDATE ON products
         OR OLD.archived_at IS NOT NEW.archived_at
 BEGIN
     UPDATE catalog_version SET version = version + 1;
-    INSERT INTO catalog_changes (version, product_id) SELECT version, NEW.id FROM catalog_version;
+    INSERT INTO catalog_changes (version, product_id, texts) SELECT version, NEW.id,
+        OLD.category_id <> NEW.category_id OR OLD.search_text <> NEW.search_text OR OLD.archived_at IS NOT NEW.archived_at
+        FROM catalog_version;
 END;
 -- +goose StatementEnd
 
