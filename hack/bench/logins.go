@@ -22,12 +22,9 @@ const (
 // benchLogins measures what everybody else feels while logins take all the time that they get, and the logins
 // beside their bare ceiling.
 func benchLogins(ctx context.Context) error {
-	shop, err := openShop(ctx, connections)
+	shop, err := openShop(ctx, connections, addProducts...)
 	defer shop.close()
 	if err != nil {
-		return err
-	}
-	if err := shop.run(ctx, addProducts...); err != nil {
 		return err
 	}
 	if err := shop.start(ctx, "SHOP_ROLES=api"); err != nil {

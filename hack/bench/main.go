@@ -6,6 +6,7 @@
 //	go run ./hack/bench api [WORD]      each hot path of the API, or those named so, beside its bare ceiling, on databases of its own
 //	go run ./hack/bench million         reads of a catalogue of a million products
 //	go run ./hack/bench logins          what everybody else feels while logins take all the time they get
+//	go run ./hack/bench transfer        memory that imports and exports of 10,000 and of 100,000 products take
 //	go run ./hack/bench notifications   what connections and notifications cost two servers, on databases of their own
 //
 // ready and rest need the cluster of `make up`, or another one in KUBECONFIG.
@@ -53,10 +54,12 @@ func run(ctx context.Context, args []string) error {
 			return fmt.Errorf("bad count %q: want 1 to 20", argument)
 		}
 		return applyToReady(ctx, count)
+	case "transfer":
+		return benchTransfer(ctx)
 	case "rest":
 		return atRest(ctx)
 	default:
-		return fmt.Errorf("unknown benchmark %q: want api, coldstart, logins, million, notifications, ready or rest", name)
+		return fmt.Errorf("unknown benchmark %q: want api, coldstart, logins, million, notifications, ready, rest or transfer", name)
 	}
 }
 

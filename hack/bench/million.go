@@ -17,12 +17,9 @@ const (
 
 // benchMillion measures reads of a catalogue of a million products. No two ask for the same.
 func benchMillion(ctx context.Context) error {
-	shop, err := openShop(ctx, 1)
+	shop, err := openShop(ctx, 1, addMany...)
 	defer shop.close()
 	if err != nil {
-		return err
-	}
-	if err := shop.run(ctx, addMany...); err != nil {
 		return err
 	}
 	if err := shop.start(ctx, "SHOP_ROLES=api"); err != nil {

@@ -86,10 +86,7 @@ func allowFiles() error {
 
 // start makes the shop: one product in the cart of each user who orders, and two servers.
 func (b *socketBench) start(ctx context.Context) (err error) {
-	if b.shop, err = openShop(ctx, idleSockets); err != nil {
-		return err
-	}
-	err = b.run(ctx,
+	b.shop, err = openShop(ctx, idleSockets,
 		`INSERT INTO categories (name, name_key, slug, created_at, updated_at) VALUES ('All', 'all', 'all', now(), now())`,
 		`INSERT INTO products (name, description, price_cents, stock, category_id, image, featured, search_text, created_at, updated_at)
 			SELECT 'Product ' || n, '', 100, 1000000, 1, '', false, 'product', now(), now() FROM generate_series(1, 1000) n`,

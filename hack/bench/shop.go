@@ -40,8 +40,9 @@ type pod struct {
 	api, hub string // addresses
 }
 
-// openShop makes a shop with so many users and no server. It is to be closed also when this fails.
-func openShop(ctx context.Context, users int) (s *shop, err error) {
+// openShop makes a shop with so many users, which the statements fill, and no server. It is to be closed also when
+// this fails.
+func openShop(ctx context.Context, users int, statements ...string) (s *shop, err error) {
 	s = &shop{}
 	if s.postgres, s.redis, s.stopDatabases, err = databasetest.Standalone(); err != nil {
 		return s, err
@@ -66,7 +67,10 @@ func openShop(ctx context.Context, users int) (s *shop, err error) {
 	if _, err := db.Migrate(ctx); err != nil {
 		return s, err
 	}
-	return s, s.addUsers(ctx, db, users)
+	if err := s.addUsers(ctx, db, users); err != nil {
+		return s, err
+	}
+	return s, s.run(ctx, statements...)
 }
 
 // addUsers makes users, each with an empty cart and a login.
@@ -131,11 +135,18 @@ func (s *shop) start(ctx context.Context, settings ...string) (err error) {
 	return err
 }
 
+// stopLast stops the server that was started last.
+func (s *shop) stopLast() {
+	last := len(s.pods) - 1
+	_ = s.pods[last].process.Process.Signal(syscall.SIGTERM)
+	_ = s.pods[last].process.Wait() // it was told to end
+	s.pods = s.pods[:last]
+}
+
 // close ends all that the shop is made of.
 func (s *shop) close() {
-	for _, p := range s.pods {
-		_ = p.process.Process.Signal(syscall.SIGTERM)
-		_ = p.process.Wait() // it was told to end
+	for len(s.pods) > 0 {
+		s.stopLast()
 	}
 	if s.pool != nil {
 		s.pool.Close()
