@@ -50,37 +50,22 @@ func (s *Cart) AddItem(c *fiber.Ctx) error {
 
 // UpdateItem answers PUT and PATCH /api/cart/items/{id}/.
 func (s *Cart) UpdateItem(c *fiber.Ctx) error {
-	itemID, err := httpapi.PathID(c, "id")
-	if err != nil {
-		return err
-	}
-	fields, err := httpapi.ReadFields(c)
-	if err != nil {
-		return err
-	}
-	quantity := fields.Integer("quantity", unchanged, true, 1, math.MaxInt32)
-	if err := fields.Err(); err != nil {
-		return err
-	}
-	changed, err := s.change(c.UserContext(), httpapi.CallerOf(c).UserID, itemID, quantity)
-	if err != nil {
-		return err
-	}
-	return c.JSON(changed)
+	return httpapi.AnswerChange(c, func(itemID int64, fields *httpapi.Fields) (item, error) {
+		quantity := fields.Integer("quantity", unchanged, true, 1, math.MaxInt32)
+		if err := fields.Err(); err != nil {
+			return item{}, err
+		}
+		return s.change(c.UserContext(), httpapi.CallerOf(c).UserID, itemID, quantity)
+	})
 }
 
 // RemoveItem answers DELETE /api/cart/items/{id}/.
 func (s *Cart) RemoveItem(c *fiber.Ctx) error {
-	itemID, err := httpapi.PathID(c, "id")
-	if err != nil {
-		return err
-	}
-	removed, err := removeItem(s.db.WithContext(c.UserContext()), httpapi.CallerOf(c).UserID, itemID)
-	if err != nil {
-		return err
-	}
-	if !removed {
-		return httpapi.NotFound()
-	}
-	return c.JSON(message{"Item removed from cart"})
+	return httpapi.AnswerOf(c, func(itemID int64) (message, error) {
+		removed, err := removeItem(s.db.WithContext(c.UserContext()), httpapi.CallerOf(c).UserID, itemID)
+		if err == nil && !removed {
+			err = httpapi.NotFound()
+		}
+		return message{"Item removed from cart"}, err
+	})
 }

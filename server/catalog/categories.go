@@ -57,35 +57,20 @@ func (s *Catalog) CreateCategory(c *fiber.Ctx) error {
 
 // UpdateCategory answers PUT and PATCH /api/categories/{id}/.
 func (s *Catalog) UpdateCategory(c *fiber.Ctx) error {
-	id, err := httpapi.PathID(c, "id")
-	if err != nil {
-		return err
-	}
-	fields, err := httpapi.ReadFields(c)
-	if err != nil {
-		return err
-	}
-	updated, err := s.writeCategory(c.UserContext(), fields, func(tx *gorm.DB) (category, error) { return currentCategory(tx, id) })
-	if err != nil {
-		return err
-	}
-	return c.JSON(updated)
+	return httpapi.AnswerChange(c, func(id int64, fields *httpapi.Fields) (categoryDetail, error) {
+		return s.writeCategory(c.UserContext(), fields, func(tx *gorm.DB) (category, error) { return currentCategory(tx, id) })
+	})
 }
 
 // DeleteCategory answers DELETE /api/categories/{id}/.
 func (s *Catalog) DeleteCategory(c *fiber.Ctx) error {
-	id, err := httpapi.PathID(c, "id")
-	if err != nil {
+	return httpapi.AnswerErased(c, func(id int64) error {
+		err := s.change(c.UserContext(), func(tx *gorm.DB) error { return eraseCategory(tx, id) })
+		if database.IsReferenced(err) {
+			return httpapi.BadRequest("Cannot delete a category that has products, archived ones included.")
+		}
 		return err
-	}
-	err = s.change(c.UserContext(), func(tx *gorm.DB) error { return eraseCategory(tx, id) })
-	if database.IsReferenced(err) {
-		return httpapi.BadRequest("Cannot delete a category that has products, archived ones included.")
-	}
-	if err != nil {
-		return err
-	}
-	return c.SendStatus(http.StatusNoContent)
+	})
 }
 
 // writeCategory stores the category that current returns as a client wants it, and returns it as everyone

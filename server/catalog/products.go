@@ -71,31 +71,14 @@ func (s *Catalog) CreateProduct(c *fiber.Ctx) error {
 
 // UpdateProduct answers PUT and PATCH /api/products/{id}/.
 func (s *Catalog) UpdateProduct(c *fiber.Ctx) error {
-	id, err := httpapi.PathID(c, "id")
-	if err != nil {
-		return err
-	}
-	fields, err := httpapi.ReadFields(c)
-	if err != nil {
-		return err
-	}
-	updated, err := s.updateProduct(c.UserContext(), id, fields)
-	if err != nil {
-		return err
-	}
-	return c.JSON(updated)
+	return httpapi.AnswerChange(c, func(id int64, fields *httpapi.Fields) (productDetail, error) {
+		return s.updateProduct(c.UserContext(), id, fields)
+	})
 }
 
 // DeleteProduct answers DELETE /api/products/{id}/.
 func (s *Catalog) DeleteProduct(c *fiber.Ctx) error {
-	id, err := httpapi.PathID(c, "id")
-	if err != nil {
-		return err
-	}
-	if err := s.deleteProduct(c.UserContext(), id); err != nil {
-		return err
-	}
-	return c.SendStatus(http.StatusNoContent)
+	return httpapi.AnswerErased(c, func(id int64) error { return s.deleteProduct(c.UserContext(), id) })
 }
 
 func (s *Catalog) createProduct(ctx context.Context, fields *httpapi.Fields) (created productDetail, err error) {

@@ -55,15 +55,9 @@ func filtered(found *gorm.DB, query *httpapi.Query) *gorm.DB {
 
 // Get answers GET /api/orders/{id}/.
 func (s *Orders) Get(c *fiber.Ctx) error {
-	id, err := httpapi.PathID(c, "id")
-	if err != nil {
-		return err
-	}
-	view, err := s.view(c.UserContext(), httpapi.CallerOf(c), id)
-	if err != nil {
-		return err
-	}
-	return c.JSON(view)
+	return httpapi.AnswerOf(c, func(id int64) (orderView, error) {
+		return s.view(c.UserContext(), httpapi.CallerOf(c), id)
+	})
 }
 
 // Create answers POST /api/orders/.
@@ -98,36 +92,20 @@ func (s *Orders) Create(c *fiber.Ctx) error {
 
 // Cancel answers POST /api/orders/{id}/cancel/.
 func (s *Orders) Cancel(c *fiber.Ctx) error {
-	id, err := httpapi.PathID(c, "id")
-	if err != nil {
-		return err
-	}
-	moved, err := s.move(c.UserContext(), httpapi.CallerOf(c), id, cancelled)
-	if err != nil {
-		return err
-	}
-	return c.JSON(moved)
+	return httpapi.AnswerOf(c, func(id int64) (orderView, error) {
+		return s.move(c.UserContext(), httpapi.CallerOf(c), id, cancelled)
+	})
 }
 
 // ChangeStatus answers PATCH /api/orders/{id}/status/.
 func (s *Orders) ChangeStatus(c *fiber.Ctx) error {
-	id, err := httpapi.PathID(c, "id")
-	if err != nil {
-		return err
-	}
-	fields, err := httpapi.ReadFields(c)
-	if err != nil {
-		return err
-	}
-	status := readStatus(fields)
-	if err := fields.Err(); err != nil {
-		return err
-	}
-	moved, err := s.move(c.UserContext(), httpapi.CallerOf(c), id, status)
-	if err != nil {
-		return err
-	}
-	return c.JSON(moved)
+	return httpapi.AnswerChange(c, func(id int64, fields *httpapi.Fields) (orderView, error) {
+		status := readStatus(fields)
+		if err := fields.Err(); err != nil {
+			return orderView{}, err
+		}
+		return s.move(c.UserContext(), httpapi.CallerOf(c), id, status)
+	})
 }
 
 // readStatus reads the one field of the body, which even a PATCH must send.
