@@ -44,7 +44,7 @@ func (q *Query) Text(name string) (string, bool) {
 	case strings.ContainsRune(text, 0) || !utf8.ValidString(text):
 		q.reject(name, NoNull)
 		return "", false
-	case len(text) > longestQueryValue:
+	case utf8.RuneCountInString(text) > longestQueryValue:
 		q.reject(name, "Ensure this value has no more than 1000 characters.")
 		return "", false
 	}

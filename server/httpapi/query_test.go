@@ -66,11 +66,12 @@ func TestQueryValues(t *testing.T) {
 		"integer=1.5&money=1e3&boolean=2&time=now&choice=Red": `{"boolean":["Must be a valid boolean."],` +
 			`"choice":["Select a valid choice. That choice is not one of the available choices."],"integer":["A valid integer is required."],` +
 			`"money":["A valid number is required."],"time":["Enter a valid date/time."]}`,
-		"integer=9223372036854775808":       `{"integer":["A valid integer is required."]}`,
-		"money=0.001&time=2026-02-30":       `{"money":["A valid number is required."],"time":["Enter a valid date/time."]}`,
-		"text=%00":                          `{"text":["Null characters are not allowed."]}`,
-		"text=%FF":                          `{"text":["Null characters are not allowed."]}`,
-		"text=" + strings.Repeat("a", 1001): `{"text":["Ensure this value has no more than 1000 characters."]}`,
+		"integer=9223372036854775808":            `{"integer":["A valid integer is required."]}`,
+		"money=0.001&time=2026-02-30":            `{"money":["A valid number is required."],"time":["Enter a valid date/time."]}`,
+		"text=%00":                               `{"text":["Null characters are not allowed."]}`,
+		"text=%FF":                               `{"text":["Null characters are not allowed."]}`,
+		"text=" + strings.Repeat("%C3%BC", 1000): strings.Repeat("ü", 1000),
+		"text=" + strings.Repeat("a", 1001):      `{"text":["Ensure this value has no more than 1000 characters."]}`,
 	} {
 		if got := answer(t, read, query); got != want {
 			t.Errorf("%.60s: got %s, want %s", query, got, want)
