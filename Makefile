@@ -46,6 +46,10 @@ e2e: ## Run the end-to-end tests on the cluster of `NODES=2 make up`, and the fa
 	SHOPKEEPER_FAULT_ROUNDS=8 go test -count=1 -timeout 10m -run TestNothingIsLost ./server
 	KUBECONFIG=$${KUBECONFIG:-$$SHOPKEEPER_HOME/kubeconfig} go test -tags e2e -count=1 -timeout 30m -v ./hack/e2e/...
 
+.PHONY: proof
+proof: control-plane ## Disturb every call of the operator (or each Nth: EVERY=N)
+	go test -count=1 -timeout 2h ./controllers/proof -every $(or $(EVERY),1)
+
 .PHONY: bench
 bench: ## Measure start, apply to Ready and rest, the latter two on the cluster of `make up`
 	for table in coldstart ready rest; do go run ./hack/bench $$table; done

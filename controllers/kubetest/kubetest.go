@@ -63,6 +63,8 @@ func Start(crds ...string) (config *rest.Config, stop func() error, err error) {
 	if etcd.DataDir, etcd.Path, err = leashed(assets, "etcd"); err != nil {
 		return nil, nil, err
 	}
+	// Room for the Services of many tests.
+	environment.ControlPlane.GetAPIServer().Configure().Set("service-cluster-ip-range", "10.0.0.0/16")
 	if apiServer.CertDir, apiServer.Path, err = leashed(assets, "kube-apiserver"); err != nil {
 		return nil, nil, err
 	}

@@ -78,8 +78,12 @@ type optionalWatch struct {
 	watching map[string]bool
 }
 
-// available are the kinds that are watched.
+// available are the kinds that are watched. A loop without a manager watches
+// none.
 func (w *optionalWatch) available() map[string]bool {
+	if w == nil {
+		return nil
+	}
 	w.mutex.Lock()
 	defer w.mutex.Unlock()
 	return maps.Clone(w.watching)
@@ -88,6 +92,9 @@ func (w *optionalWatch) available() map[string]bool {
 // start watches objects of some kinds, but for those that are watched already
 // and those that the cluster does not have.
 func (w *optionalWatch) start(wanted ...string) error {
+	if w == nil {
+		return nil
+	}
 	w.mutex.Lock()
 	defer w.mutex.Unlock()
 	for _, name := range wanted {

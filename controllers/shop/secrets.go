@@ -1,8 +1,10 @@
 package shop
 
 import (
+	"cmp"
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -136,15 +138,13 @@ func (s *secrets) users(at client.ObjectKey) []client.ObjectKey {
 	return users
 }
 
-// all are the Secrets that are known, or known not to be there.
+// all are the Secrets that are known, or known not to be there, in order.
 func (s *secrets) all() []client.ObjectKey {
 	s.mutex.Lock()
 	defer s.mutex.Unlock()
-	keys := make([]client.ObjectKey, 0, len(s.known))
-	for at := range s.known {
-		keys = append(keys, at)
-	}
-	return keys
+	return slices.SortedFunc(maps.Keys(s.known), func(a, b client.ObjectKey) int {
+		return cmp.Or(cmp.Compare(a.Namespace, b.Namespace), cmp.Compare(a.Name, b.Name))
+	})
 }
 
 // replace takes note of a newer look at a Secret and returns the shops that it
@@ -184,7 +184,7 @@ func (w *secretWatch) Start(ctx context.Context) error {
 			if !wait(ctx, time.After(secretsPause)) {
 				return nil
 			}
-			w.look(ctx, at)
+			w.tell(ctx, w.secrets.look(ctx, w.live, at))
 		}
 		if !wait(ctx, round) {
 			return nil
@@ -192,25 +192,42 @@ func (w *secretWatch) Start(ctx context.Context) error {
 	}
 }
 
-// look leaves a Secret that cannot be read to the next round.
-func (w *secretWatch) look(ctx context.Context, at client.ObjectKey) {
-	before, isKnown := w.secrets.lookUp(at)
-	if !isKnown {
-		return
-	}
-	reading, cancel := context.WithTimeout(ctx, turnTimeout)
-	defer cancel()
-	after, err := readSecret(reading, w.live, at)
-	if err != nil {
-		return
-	}
-	for _, shop := range w.secrets.replace(at, before, after) {
+// tell has the shops reconciled, until the context ends.
+func (w *secretWatch) tell(ctx context.Context, shops []client.ObjectKey) {
+	for _, shop := range shops {
 		changed := &shopv1.Shop{ObjectMeta: metav1.ObjectMeta{Namespace: shop.Namespace, Name: shop.Name}}
 		select {
 		case w.news <- event.GenericEvent{Object: changed}:
 		case <-ctx.Done():
 		}
 	}
+}
+
+// look looks at a Secret again and returns the shops that it is news to. One
+// that cannot be read is left to the next round.
+func (s *secrets) look(ctx context.Context, live client.Reader, at client.ObjectKey) []client.ObjectKey {
+	before, isKnown := s.lookUp(at)
+	if !isKnown {
+		return nil
+	}
+	reading, cancel := context.WithTimeout(ctx, turnTimeout)
+	defer cancel()
+	after, err := readSecret(reading, live, at)
+	if err != nil {
+		return nil
+	}
+	return s.replace(at, before, after)
+}
+
+// LookAtSecrets looks again, once, at each Secret that turns have read, and
+// returns the shops that have to take another turn for it. With a manager, this
+// goes on by itself.
+func (r *Reconciler) LookAtSecrets(ctx context.Context) []client.ObjectKey {
+	var shops []client.ObjectKey
+	for _, at := range r.secrets.all() {
+		shops = append(shops, r.secrets.look(ctx, r.Live, at)...)
+	}
+	return shops
 }
 
 // wait reports whether the time came, and not the end.
