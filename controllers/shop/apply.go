@@ -63,11 +63,17 @@ func (r *Reconciler) apply(ctx context.Context, shop *shopv1.Shop, plan *plan, o
 	return append(failed, r.deleteUnwanted(ctx, shop, plan, observed, applier, len(failed) > 0)...)
 }
 
-// deleteUnwanted deletes what the plan says. Data stays when something else has
-// failed.
+// deleteUnwanted deletes what the plan says, if the spec is still the one that
+// it is the plan of. Data stays when something else has failed.
 func (r *Reconciler) deleteUnwanted(ctx context.Context, shop *shopv1.Shop, plan *plan, observed *observation, applier *apply.Applier, hasFailed bool) failures {
-	var failed failures
 	unwanted := plan.unwanted
+	if len(unwanted) == 0 {
+		return nil
+	}
+	if isCurrent, err := r.isCurrent(ctx, shop); err != nil || !isCurrent {
+		return failuresOf(unwanted[0], err)
+	}
+	var failed failures
 	if slices.ContainsFunc(unwanted, observed.isData) {
 		isNeeded, err := r.isDataNeeded(ctx, shop, observed)
 		if err != nil {
@@ -117,18 +123,24 @@ func (r *Reconciler) isDataNeeded(ctx context.Context, shop *shopv1.Shop, observ
 	return false, nil
 }
 
-// startMigration makes the Job, unless the API server knows of a migration at
-// work or of another spec: the cache may be behind, two at once must never be,
-// and nor must one that nobody wants any more. Whatever it is, its coming into
-// the cache brings another turn.
-func (r *Reconciler) startMigration(ctx context.Context, shop *shopv1.Shop, applier *apply.Applier, job apply.Configuration) error {
+// isCurrent reports whether the API server knows no newer spec of the Shop, nor
+// of its end. The cache may be behind, and what is started or deleted for a spec
+// that nobody wants any more is not made good by another turn.
+func (r *Reconciler) isCurrent(ctx context.Context, shop *shopv1.Shop) (bool, error) {
 	current := &shopv1.Shop{}
 	err := r.Live.Get(ctx, client.ObjectKeyFromObject(shop), current)
 	if client.IgnoreNotFound(err) != nil {
-		return fmt.Errorf("see whether the migration is still wanted: %w", err)
+		return false, fmt.Errorf("see whether the spec is still this one: %w", err)
 	}
-	if current.UID != shop.UID || current.Generation != shop.Generation || current.DeletionTimestamp != nil {
-		return nil // it is gone, or another one
+	return current.UID == shop.UID && current.Generation == shop.Generation && current.DeletionTimestamp == nil, nil
+}
+
+// startMigration makes the Job, unless the API server knows of a migration at
+// work or of another spec: the cache may be behind, and two at once must never
+// be. Whatever it is, its coming into the cache brings another turn.
+func (r *Reconciler) startMigration(ctx context.Context, shop *shopv1.Shop, applier *apply.Applier, job apply.Configuration) error {
+	if isCurrent, err := r.isCurrent(ctx, shop); err != nil || !isCurrent {
+		return err
 	}
 	jobs, pods := &batchv1.JobList{}, &corev1.PodList{}
 	for _, list := range []client.ObjectList{jobs, pods} {
@@ -146,6 +158,14 @@ func (r *Reconciler) startMigration(ctx context.Context, shop *shopv1.Shop, appl
 	started, err := applier.Object(ctx, job, nil)
 	r.Metrics.applied("Job", nil, started, err)
 	return err
+}
+
+// failuresOf is that of one child, or none.
+func failuresOf(key key, err error) failures {
+	if err == nil {
+		return nil
+	}
+	return failures{{key, err}}
 }
 
 // err is all failures in one.
