@@ -918,6 +918,13 @@ type ShopStatus struct {
 	//
 	// +optional
 	Selector string `json:"selector,omitempty"`
+
+	// Connections are the open sockets, about: a change of less than a tenth is not
+	// told. They are known where notifications.autoscaling.targetConnections is set,
+	// from the autoscaler.
+	//
+	// +optional
+	Connections *int64 `json:"connections,omitempty"`
 }
 
 // ServedRelease is a version whose rollout was once complete.

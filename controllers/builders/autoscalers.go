@@ -16,8 +16,8 @@ import (
 // replicas to the autoscaler.
 const AnnotationAutoscaled = "shopkeeper.dev/autoscaled"
 
-// metricSockets is the server's own count of open sockets.
-const metricSockets = "shop_notification_sockets"
+// MetricSockets is the server's own count of open sockets.
+const MetricSockets = "shop_notification_sockets"
 
 // APIAutoscaler scales the REST pods.
 func APIAutoscaler(shop *shopv1.Shop) *autoscalingv2ac.HorizontalPodAutoscalerApplyConfiguration {
@@ -32,7 +32,7 @@ func NotificationsAutoscaler(shop *shopv1.Shop) *autoscalingv2ac.HorizontalPodAu
 		object.Spec.WithMetrics(autoscalingv2ac.MetricSpec().
 			WithType(autoscalingv2.PodsMetricSourceType).
 			WithPods(autoscalingv2ac.PodsMetricSource().
-				WithMetric(autoscalingv2ac.MetricIdentifier().WithName(metricSockets)).
+				WithMetric(autoscalingv2ac.MetricIdentifier().WithName(MetricSockets)).
 				WithTarget(autoscalingv2ac.MetricTarget().
 					WithType(autoscalingv2.AverageValueMetricType).
 					WithAverageValue(*resource.NewQuantity(int64(*sockets), resource.DecimalSI)))))

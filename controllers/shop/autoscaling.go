@@ -7,6 +7,7 @@ import (
 	autoscalingv2 "k8s.io/api/autoscaling/v2"
 	corev1 "k8s.io/api/core/v1"
 	policyv1 "k8s.io/api/policy/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
 	appsv1ac "k8s.io/client-go/applyconfigurations/apps/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/event"
@@ -55,8 +56,41 @@ func whyNotScaling(observed *observation, name string) string {
 	return ""
 }
 
+// openSockets is about how many sockets the autoscaler of a role last counted, or
+// nil where it counts none. It stays what it was before while that is about right.
+func openSockets(observed *observation, name string, before *int64) *int64 {
+	scaler := find[*autoscalingv2.HorizontalPodAutoscaler](observed.children, "HorizontalPodAutoscaler", name)
+	if scaler == nil || scaler.DeletionTimestamp != nil || len(scaler.Status.CurrentMetrics) == 0 {
+		return nil
+	}
+	now := scaler.Status.CurrentMetrics[0].Pods.Current.AverageValue.Value() * int64(scaler.Status.CurrentReplicas)
+	if before != nil && max(now-*before, *before-now)*10 < *before {
+		return before
+	}
+	return &now
+}
+
+// keepSockets leaves of the metrics that an autoscaler saw how many sockets a pod
+// has, to two digits.
+func keepSockets(status, kept *autoscalingv2.HorizontalPodAutoscalerStatus) {
+	for _, metric := range status.CurrentMetrics {
+		if metric.Pods == nil || metric.Pods.Metric.Name != builders.MetricSockets || metric.Pods.Current.AverageValue == nil {
+			continue
+		}
+		sockets, scale := metric.Pods.Current.AverageValue.Value(), int64(1)
+		for sockets/scale >= 100 {
+			scale *= 10
+		}
+		kept.CurrentReplicas = status.CurrentReplicas
+		kept.CurrentMetrics = []autoscalingv2.MetricStatus{{Type: metric.Type, Pods: &autoscalingv2.PodsMetricStatus{
+			Current: autoscalingv2.MetricValueStatus{AverageValue: resource.NewQuantity(sockets/scale*scale, resource.DecimalSI)},
+		}}}
+	}
+}
+
 // keepComplaint leaves of an autoscaler's status in the cache what tells whether
-// it works. The rest is about every few seconds of load.
+// it works, and about how many sockets there are. The rest is about every few
+// seconds of load.
 func keepComplaint(object any) (any, error) {
 	scaler, ok := object.(*autoscalingv2.HorizontalPodAutoscaler)
 	if !ok {
@@ -71,6 +105,7 @@ func keepComplaint(object any) (any, error) {
 			})
 		}
 	}
+	keepSockets(&scaler.Status, &status)
 	scaler.Status = status
 	return scaler, nil
 }

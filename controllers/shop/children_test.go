@@ -14,6 +14,7 @@ import (
 	policyv1 "k8s.io/api/policy/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/envtest"
@@ -141,6 +142,56 @@ func TestLoadIsNoNews(t *testing.T) {
 	if !isNews.Update(event.UpdateEvent{ObjectOld: scaler, ObjectNew: changed}) {
 		t.Error("a change of the spec is no news")
 	}
+}
+
+// TestConnections: the status tells about how many sockets the autoscaler saw, and
+// not of each that comes or goes.
+func TestConnections(t *testing.T) {
+	w := newWorld(t)
+	w.serve(`{}`)
+	w.changeShop(func(spec *shopv1.ShopSpec) {
+		spec.Notifications.Autoscaling = &shopv1.NotificationsAutoscaling{
+			Autoscaling: shopv1.Autoscaling{MinReplicas: new(int32(2)), MaxReplicas: 10}, TargetConnections: new(int32(1000)),
+		}
+	})
+	kubetest.Eventually(t, func() error { return w.get(&autoscalingv2.HorizontalPodAutoscaler{}, "acme-notifications") })
+	see := func(average string) {
+		w.changeStatus(&autoscalingv2.HorizontalPodAutoscaler{}, "acme-notifications", func(object client.Object) {
+			object.(*autoscalingv2.HorizontalPodAutoscaler).Status = autoscalingv2.HorizontalPodAutoscalerStatus{
+				CurrentReplicas: 2, DesiredReplicas: 2,
+				CurrentMetrics: []autoscalingv2.MetricStatus{{Type: autoscalingv2.PodsMetricSourceType, Pods: &autoscalingv2.PodsMetricStatus{
+					Metric:  autoscalingv2.MetricIdentifier{Name: "shop_notification_sockets"},
+					Current: autoscalingv2.MetricValueStatus{AverageValue: new(resource.MustParse(average))},
+				}}},
+			}
+		})
+	}
+	expect := func(want int64) {
+		t.Helper()
+		kubetest.Eventually(t, func() error {
+			if got := w.status().Connections; got == nil || *got != want {
+				return fmt.Errorf("connections %v, want %d", got, want)
+			}
+			return nil
+		})
+	}
+	see("1234500m")
+	expect(2400)
+	w.rest()
+	for _, average := range []string{"1251", "1300", "1150"} { // none far from what is told
+		see(average)
+	}
+	w.rest()
+	expect(2400)
+	see("3")
+	expect(6)
+	w.changeShop(func(spec *shopv1.ShopSpec) { spec.Notifications.Autoscaling = nil })
+	kubetest.Eventually(t, func() error {
+		if got := w.status().Connections; got != nil {
+			return fmt.Errorf("connections %d, which nobody counts", *got)
+		}
+		return nil
+	})
 }
 
 // TestWhatIsSwitchedOffGoes: and what is switched on again comes back, as does

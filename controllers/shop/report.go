@@ -32,6 +32,7 @@ func assess(shop *shopv1.Shop, observed *observation, plan *plan, verdicts []ver
 		API:           podCount(api, shop.Spec.API.Replicas),
 		Notifications: podCount(notifications, shop.Spec.Notifications.Replicas),
 	}
+	status.Connections = openSockets(observed, builders.NotificationsName(shop), shop.Status.Connections)
 	status.Replicas = 0
 	if api != nil {
 		status.Replicas = api.Status.Replicas
