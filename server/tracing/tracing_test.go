@@ -63,28 +63,33 @@ func recorder(t *testing.T) (*Tracing, *tracetest.InMemoryExporter) {
 	return &Tracing{provider: provider, tracer: provider.Tracer("test")}, spans
 }
 
-// What went wrong is told by its code. The texts of these errors quote values.
-func TestFailuresTellNoValues(t *testing.T) {
-	traces, spans := recorder(t)
+// connect is to a database and a Redis whose calls are traced.
+func connect(t *testing.T, traces *Tracing) (*database.DB, *redis.Client) {
+	t.Helper()
 	db, err := database.Open(t.Context(), databasetest.Postgres(t), traces.Postgres()...)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer db.Close()
+	t.Cleanup(func() { _ = db.Close() })
+	if err := db.Ping(t.Context()); err != nil { // so that the connection is there
+		t.Fatal(err)
+	}
 	options, err := redis.ParseURL(databasetest.Redis(t))
 	if err != nil {
 		t.Fatal(err)
 	}
 	cache := redis.NewClient(options)
-	defer cache.Close()
+	t.Cleanup(func() { _ = cache.Close() })
 	for _, hook := range traces.Redis() {
 		cache.AddHook(hook)
 	}
+	return db, cache
+}
 
-	if err := db.Ping(t.Context()); err != nil { // so that the connection is there
-		t.Fatal(err)
-	}
-
+// What went wrong is told by its code. The texts of these errors quote values.
+func TestFailuresTellNoValues(t *testing.T) {
+	traces, spans := recorder(t)
+	db, cache := connect(t, traces)
 	ctx, request := traces.tracer.Start(t.Context(), "request")
 	if err := db.WithContext(ctx).Exec("SELECT CAST(CAST(? AS text) AS integer)", "hush").Error; err == nil {
 		t.Error("PostgreSQL took a word for a number")
