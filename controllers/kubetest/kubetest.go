@@ -64,7 +64,7 @@ func Start(crds ...string) (config *rest.Config, stop func() error, err error) {
 		return nil, nil, err
 	}
 	// Room for the Services of many tests.
-	environment.ControlPlane.GetAPIServer().Configure().Set("service-cluster-ip-range", "10.0.0.0/16")
+	apiServer.Configure().Set("service-cluster-ip-range", "10.0.0.0/16")
 	if apiServer.CertDir, apiServer.Path, err = leashed(assets, "kube-apiserver"); err != nil {
 		return nil, nil, err
 	}
