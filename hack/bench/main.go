@@ -8,6 +8,8 @@
 //	go run ./hack/bench logins          what everybody else feels while logins take all the time they get
 //	go run ./hack/bench transfer        memory that imports and exports of 10,000 and of 100,000 products take
 //	go run ./hack/bench notifications   what connections and notifications cost two servers, on databases of their own
+//	go run ./hack/bench shops [N [T]]   the operator with N Shops (1000) on a simulated cluster of its own: apply → Ready, rest,
+//	                                    restart, and ten changes a second for T (2m)
 //
 // ready and rest need the cluster of `make up`, or another one in KUBECONFIG.
 package main
@@ -19,11 +21,13 @@ import (
 	"os"
 	"os/signal"
 	"strconv"
+	"syscall"
 	"text/tabwriter"
+	"time"
 )
 
 func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	err := run(ctx, os.Args[1:])
 	stop()
 	if err != nil {
@@ -33,7 +37,7 @@ func main() {
 }
 
 func run(ctx context.Context, args []string) error {
-	args = append(args, "", "")
+	args = append(args, "", "", "")
 	name, argument := args[0], args[1]
 	switch name {
 	case "api":
@@ -58,9 +62,23 @@ func run(ctx context.Context, args []string) error {
 		return benchTransfer(ctx)
 	case "rest":
 		return atRest(ctx)
+	case "shops":
+		return runShops(ctx, cmp.Or(argument, "1000"), cmp.Or(args[2], "2m"))
 	default:
-		return fmt.Errorf("unknown benchmark %q: want api, coldstart, logins, million, notifications, ready, rest or transfer", name)
+		return fmt.Errorf("unknown benchmark %q: want api, coldstart, logins, million, notifications, ready, rest, shops or transfer", name)
 	}
+}
+
+func runShops(ctx context.Context, number, lasting string) error {
+	count, err := strconv.Atoi(number)
+	if err != nil || count < 1 || count > 10000 {
+		return fmt.Errorf("bad number of Shops %q: want 1 to 10000", number)
+	}
+	changes, err := time.ParseDuration(lasting)
+	if err != nil {
+		return fmt.Errorf("how long to change specs: %w", err)
+	}
+	return benchShops(ctx, count, changes)
 }
 
 // printTable writes rows of columns under each other.
