@@ -447,8 +447,9 @@ type Database struct {
 type ExternalServer struct {
 	// URLSecretRef is a key of a Secret of yours with the server's URL, login
 	// included: postgres://user:password@host:5432/name for PostgreSQL,
-	// redis://:password@host:6379/0 or rediss:// for Redis. Its key defaults to
-	// url.
+	// redis://:password@host:6379/0 or rediss:// for Redis: a single one, any node
+	// of a Cluster, or a Sentinel with ?master_name=name&addr=other:26379 behind.
+	// Its key defaults to url.
 	//
 	// +required
 	URLSecretRef SecretKeyRef `json:"urlSecretRef"`

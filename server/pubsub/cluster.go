@@ -20,7 +20,7 @@ func (c *Client) recognize(ctx context.Context) error {
 		return err
 	}
 	single := c.server.Load()
-	if c.embedded != nil || single.cluster {
+	if c.embedded != nil || single.cluster || single.options == nil {
 		return nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, commandTimeout)

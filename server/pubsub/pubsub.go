@@ -39,8 +39,9 @@ type Client struct {
 	hooks    []redis.Hook
 }
 
-// Open prepares the Redis named by a URL: `redis://…`, `rediss://…` or [Embedded]. One that is not embedded
-// is not contacted yet: see [Client.Await]. All channel names begin with the shop's name, so that shops can
+// Open prepares the Redis named by a URL: `redis://…`, `rediss://…` or [Embedded]. With `?master_name=…` it is
+// that of a Sentinel, which tells where the master is. One that is not embedded is not contacted yet: see
+// [Client.Await]. All channel names begin with the shop's name, so that shops can
 // share a Redis. Hooks are told of each command that it gets.
 func Open(rawURL, shop string, log *slog.Logger, hooks ...redis.Hook) (*Client, error) {
 	client := &Client{prefix: shop + ":", log: log, hooks: hooks}
@@ -53,6 +54,14 @@ func Open(rawURL, shop string, log *slog.Logger, hooks ...redis.Hook) (*Client, 
 	parsed, err := url.Parse(rawURL)
 	if err != nil || (parsed.Scheme != "redis" && parsed.Scheme != "rediss") {
 		return nil, errURL
+	}
+	if parsed.Query().Has("master_name") {
+		options, err := redis.ParseFailoverURL(rawURL)
+		if err != nil {
+			return nil, fmt.Errorf("read the Redis URL: %w", err)
+		}
+		client.use(dialMaster(options))
+		return client, nil
 	}
 	options, err := redis.ParseURL(rawURL)
 	if err != nil {
@@ -86,11 +95,17 @@ func (c *Client) use(server *server) {
 type server struct {
 	redis.UniversalClient
 
-	options *redis.Options
+	options *redis.Options // nil where Sentinels tell what it is
 	cluster bool
 }
 
 func dial(options *redis.Options) *server {
+	tune(options)
+	return &server{UniversalClient: redis.NewClient(options), options: options}
+}
+
+// tune has every call end soon.
+func tune(options *redis.Options) {
 	logging.Disable()    // its lines go past the log and say what its errors say
 	options.Protocol = 2 // all that pub/sub needs, and what every Redis and Valkey speaks
 	options.DialTimeout = dialTimeout
@@ -100,7 +115,16 @@ func dial(options *redis.Options) *server {
 	options.ContextTimeoutEnabled = true
 	options.MaxRetries = 1 // a pooled connection may have died unseen
 	options.MaintNotificationsConfig = &maintnotifications.Config{Mode: maintnotifications.ModeDisabled}
-	return &server{UniversalClient: redis.NewClient(options), options: options}
+}
+
+// dialMaster reaches the master that Sentinels tell of, and the next one when that is gone.
+func dialMaster(options *redis.FailoverOptions) *server {
+	var common redis.Options
+	tune(&common)
+	options.Protocol, options.MaxRetries, options.ContextTimeoutEnabled = common.Protocol, common.MaxRetries, common.ContextTimeoutEnabled
+	options.DialTimeout, options.DialerRetries = common.DialTimeout, common.DialerRetries
+	options.ReadTimeout, options.WriteTimeout = common.ReadTimeout, common.WriteTimeout
+	return &server{UniversalClient: redis.NewFailoverClient(options)}
 }
 
 // Message is a payload on its way to everyone who listens to its channel.

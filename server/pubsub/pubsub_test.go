@@ -29,6 +29,7 @@ func TestOpenRefusesWhatIsNoRedisURL(t *testing.T) {
 		"unescaped slash": "redis://:hunter2/x@localhost",
 		"database":        "redis://:hunter2@localhost:6379/one",
 		"control":         "redis://:hunter2\x7f@localhost",
+		"sentinel":        "redis://:hunter2@localhost/one?master_name=shop",
 	} {
 		t.Run(name, func(t *testing.T) {
 			client, err := pubsub.Open(url, "shop", slog.Default())

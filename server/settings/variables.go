@@ -23,7 +23,7 @@ var variables = []variable{
 	},
 	{
 		name: "SHOP_REDIS_URL", fallback: "embedded", secret: true,
-		about:   "Redis or Valkey; embedded is one inside this process",
+		about:   "Redis or Valkey, alone, of a Cluster or, with ?master_name=NAME&addr=HOST:PORT…, Sentinels of it; embedded is one inside this process",
 		allowed: "redis://:PASSWORD@HOST:PORT/0, rediss://… or embedded",
 		read: func(s *Settings, text string) error {
 			if text == "embedded" {
