@@ -18,11 +18,12 @@ import (
 )
 
 const (
-	batchLimit   = 256             // events published in one round trip and marked in one statement
-	freshLimit   = 16 * batchLimit // events that wait in memory; those of a greater burst wait in the database
-	overdue      = time.Second     // after which an unpublished event has been left behind by its own pod
-	pollInterval = time.Second     // between two looks for those
-	storeTimeout = 5 * time.Second // for the database to answer
+	batchLimit   = 256                   // events published in one round trip, or about as many marked in one statement
+	markInterval = 50 * time.Millisecond // in which published events gather to be marked; the relay looks much later
+	freshLimit   = 16 * batchLimit       // events that wait in memory; those of a greater burst wait in the database
+	overdue      = time.Second           // after which an unpublished event has been left behind by its own pod
+	pollInterval = time.Second           // between two looks for those
+	storeTimeout = 5 * time.Second       // for the database to answer
 )
 
 // Outbox publishes events and reads them back. Every process of a shop has one and runs it.
@@ -34,6 +35,7 @@ type Outbox struct {
 	last  *database.Batch[int64, int64] // the last event of each user
 	heard atomic.Bool                   // whether [Outbox.Listen] hears what is published
 	stuck bool                          // whether the last attempt to publish failed; only publishAll knows
+	sent  []Mark                        // what is published and not marked yet; only publishAll knows
 
 	metrics *metrics
 	tracer  trace.Tracer // nil while nothing is traced
@@ -71,6 +73,8 @@ func (o *Outbox) Run(ctx context.Context) error {
 func (o *Outbox) publishAll(ctx context.Context) error {
 	look := time.NewTimer(untilNextLook())
 	defer look.Stop()
+	marking := time.NewTimer(markInterval)
+	defer marking.Stop()
 	toTheEnd := context.WithoutCancel(ctx) // a batch that was begun is finished
 	for {
 		select {
@@ -78,7 +82,12 @@ func (o *Outbox) publishAll(ctx context.Context) error {
 			o.publishRest(toTheEnd)
 			return nil
 		case event := <-o.fresh:
+			if len(o.sent) == 0 {
+				marking.Reset(markInterval)
+			}
 			o.publishFresh(toTheEnd, event)
+		case <-marking.C:
+			o.markSent(toTheEnd)
 		case <-look.C:
 			full, err := o.relay(ctx)
 			o.note(ctx, err)
@@ -101,6 +110,7 @@ func (o *Outbox) publishRest(ctx context.Context) {
 	for len(o.fresh) > 0 && !o.stuck {
 		o.publishFresh(ctx, <-o.fresh)
 	}
+	o.markSent(ctx)
 }
 
 // publishFresh publishes an event and those that came right behind it. While publishing fails it leaves
@@ -114,17 +124,27 @@ func (o *Outbox) publishFresh(ctx context.Context, first Event) {
 		return
 	}
 	err := o.send(ctx, events)
-	if err == nil {
-		o.metrics.own.Add(float64(len(events)))
-		err = o.mark(ctx, events)
-	}
 	o.note(ctx, err)
+	if err != nil {
+		return
+	}
+	o.metrics.own.Add(float64(len(events)))
+	if o.sent = append(o.sent, marksOf(events)...); len(o.sent) >= batchLimit {
+		o.markSent(ctx)
+	}
 }
 
-func (o *Outbox) mark(ctx context.Context, events []Event) error {
+// markSent marks what was published. What it cannot mark the relay publishes again.
+func (o *Outbox) markSent(ctx context.Context) {
+	if len(o.sent) == 0 {
+		return
+	}
 	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
 	defer cancel()
-	return markPublished(o.db.WithContext(ctx), events)
+	if err := markPublished(o.db.WithContext(ctx), o.sent); err != nil {
+		o.note(ctx, err) // success says nothing of Redis
+	}
+	o.sent = o.sent[:0]
 }
 
 // relay publishes a batch of what was left behind, and tells whether the batch was full.
@@ -155,7 +175,7 @@ func (o *Outbox) relay(ctx context.Context) (full bool, err error) {
 		}
 		o.metrics.relayed.Add(float64(len(events)))
 		o.log.InfoContext(ctx, "published notifications that were left behind", "events", len(events))
-		return markPublished(tx, events)
+		return markPublished(tx, marksOf(events))
 	})
 	return full && err == nil, err
 }

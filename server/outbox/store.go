@@ -92,16 +92,20 @@ func skipLocked(tx *gorm.DB) string {
 	return " FOR UPDATE SKIP LOCKED"
 }
 
-func markPublished(db *gorm.DB, events []Event) error {
+func marksOf(events []Event) []Mark {
 	marks := make([]Mark, len(events))
 	for i, event := range events {
 		marks[i] = Mark{UserID: event.UserID, EventID: event.EventID}
 	}
+	return marks
+}
+
+func markPublished(db *gorm.DB, marks []Mark) error {
 	values, arguments := pairs(marks)
 	err := db.Exec("UPDATE notification_events SET published_at = ? WHERE (user_id, event_id) IN (VALUES "+values+")",
 		append([]any{database.Now()}, arguments...)...).Error
 	if err != nil {
-		return fmt.Errorf("mark %d events as published: %w", len(events), err)
+		return fmt.Errorf("mark %d events as published: %w", len(marks), err)
 	}
 	return nil
 }
