@@ -88,6 +88,10 @@ func TestWhoMay(t *testing.T) {
 			continue
 		}
 		method, pattern, _ := strings.Cut(name, " ")
+		body := bodies[name]
+		if body == "" && (method == "POST" || method == "PUT" || method == "PATCH") {
+			body = "{}"
+		}
 		for _, one := range []struct {
 			who  string
 			as   user
@@ -97,14 +101,14 @@ func TestWhoMay(t *testing.T) {
 			{"with a refresh token", user{access: s.owner.refresh}, row.anonymous},
 			{"another customer", s.other, row.other}, {"the owner", s.owner, row.owner}, {"staff", s.staff, row.staff},
 		} {
-			body := bodies[name]
-			if body == "" && (method == "POST" || method == "PUT" || method == "PATCH") {
-				body = "{}"
-			}
 			got := s.send(request{method: method, path: s.object(pattern, s.owner), as: one.as, body: body})
 			if got.status != one.want {
 				t.Errorf("%s %s: got %d %s, want %d", name, one.who, got.status, got.body, one.want)
 			}
+		}
+		bare := s.send(request{method: method, path: strings.TrimSuffix(s.object(pattern, s.owner), "/"), body: body})
+		if bare.status != row.anonymous {
+			t.Errorf("%s without the last slash: got %d %s, want %d", name, bare.status, bare.body, row.anonymous)
 		}
 	}
 }
