@@ -348,7 +348,13 @@ func (b *bench) fillCarts(ctx context.Context) error {
 
 // bareOrder is what makes an order, statement for statement, and no more: no HTTP, no JSON, nobody told of it.
 func (b *bench) bareOrder(ctx context.Context, statement string, user int64) error {
+	connection, err := b.pool.Acquire(ctx)
+	if err != nil {
+		return err
+	}
+	defer connection.Release()
 	var batch pgx.Batch
+	batch.Queue("BEGIN")
 	batch.Queue("SELECT id FROM carts WHERE user_id = $1 FOR UPDATE", user)
 	batch.Queue(`SELECT p.id FROM cart_items i JOIN products p ON p.id = i.product_id AND p.archived_at IS NULL
 		WHERE i.cart_id = (SELECT id FROM carts WHERE user_id = $1)
@@ -360,11 +366,12 @@ func (b *bench) bareOrder(ctx context.Context, statement string, user int64) err
 		}
 		return rows.Err()
 	})
-	if err := b.pool.SendBatch(ctx, &batch).Close(); err != nil {
+	if err := connection.SendBatch(ctx, &batch).Close(); err != nil {
 		return err
 	}
 	if items == 0 {
 		return errors.New("the cart made no order")
 	}
-	return nil
+	_, err = connection.Exec(ctx, "COMMIT")
+	return err
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
 	"gorm.io/gorm"
 )
 
@@ -13,30 +14,46 @@ type Statement struct {
 	Arguments []any
 }
 
-// SelectAtOnce runs statements in one round trip to PostgreSQL, as one transaction, and returns the rows of the
-// last, see [Select]. Each statement sees what is committed when it begins, that is after those before it have
-// waited for their locks. Like [DB.Retry] it tries again.
+// SelectAtOnce runs statements as one transaction, in one round trip to PostgreSQL and one more for the commit,
+// and returns the rows of the last, see [Select]. Each statement sees what is committed when it begins, that is
+// after those before it have waited for their locks. Like [DB.Retry] it tries again.
 func SelectAtOnce[T any](ctx context.Context, db *DB, statements []Statement, columns func(row *T) []any) (found []T, err error) {
 	err = db.Retry(ctx, func(*gorm.DB) error {
-		found = nil
-		var batch pgx.Batch
-		var last *pgx.QueuedQuery
-		for _, s := range statements {
-			last = batch.Queue(s.SQL, s.Arguments...)
+		connection, err := db.postgres.Acquire(ctx)
+		if err != nil {
+			return err
 		}
-		last.Query(func(rows pgx.Rows) error {
-			var row T
-			destinations := columns(&row)
-			for rows.Next() {
-				if err := rows.Scan(destinations...); err != nil {
-					return err
-				}
-				found = append(found, row)
-			}
-			return rows.Err()
-		})
-		return db.postgres.SendBatch(ctx, &batch).Close()
+		defer connection.Release()
+		if found, err = selectLast(ctx, connection, statements, columns); err != nil {
+			_, _ = connection.Exec(ctx, "ROLLBACK") // a connection that cannot is closed, which does the same
+			return err
+		}
+		// Not with the rest: whose time is up while it waits for a lock must not commit once it has it.
+		_, err = connection.Exec(ctx, "COMMIT")
+		return err
 	})
+	return found, err
+}
+
+// selectLast begins a transaction.
+func selectLast[T any](ctx context.Context, connection *pgxpool.Conn, statements []Statement, columns func(row *T) []any) (found []T, err error) {
+	var batch pgx.Batch
+	last := batch.Queue("BEGIN")
+	for _, s := range statements {
+		last = batch.Queue(s.SQL, s.Arguments...)
+	}
+	last.Query(func(rows pgx.Rows) error {
+		var row T
+		destinations := columns(&row)
+		for rows.Next() {
+			if err := rows.Scan(destinations...); err != nil {
+				return err
+			}
+			found = append(found, row)
+		}
+		return rows.Err()
+	})
+	err = connection.SendBatch(ctx, &batch).Close()
 	return found, err
 }
 

@@ -52,29 +52,32 @@ type shop struct {
 
 func forEachEngine(t *testing.T, test func(t *testing.T, s *shop)) {
 	t.Helper()
-	databasetest.ForEachEngine(t, func(t *testing.T, db *database.DB) {
-		products := catalog.New(db)
-		if _, err := products.SeedDemo(t.Context()); err != nil {
-			t.Fatal(err)
-		}
-		s := &shop{db: db, published: &recorder{}, annaID: databasetest.NewUser(t, db), staffID: databasetest.NewUser(t, db)}
-		carts := cart.New(db, products)
-		bought := orders.New(db, products, carts, s.published)
-		s.orders = bought
-		s.server = httpapitest.Serve(t, func(app *fiber.App) {
-			app.Delete("/api/products/:id/", products.DeleteProduct)
-			app.Get("/api/cart/", carts.Get)
-			app.Delete("/api/cart/", carts.Clear)
-			app.Post("/api/cart/items/", carts.AddItem)
-			app.Get("/api/orders/", bought.List)
-			app.Post("/api/orders/", bought.Create)
-			app.Get("/api/orders/:id/", bought.Get)
-			app.Post("/api/orders/:id/cancel/", bought.Cancel)
-			app.Patch("/api/orders/:id/status/", httpapi.StaffOnly, bought.ChangeStatus)
-		})
-		s.anna, s.staff = s.server.Customer(s.annaID), s.server.Staff(s.staffID)
-		test(t, s)
+	databasetest.ForEachEngine(t, func(t *testing.T, db *database.DB) { test(t, openShop(t, db)) })
+}
+
+func openShop(t *testing.T, db *database.DB) *shop {
+	t.Helper()
+	products := catalog.New(db)
+	if _, err := products.SeedDemo(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	s := &shop{db: db, published: &recorder{}, annaID: databasetest.NewUser(t, db), staffID: databasetest.NewUser(t, db)}
+	carts := cart.New(db, products)
+	bought := orders.New(db, products, carts, s.published)
+	s.orders = bought
+	s.server = httpapitest.Serve(t, func(app *fiber.App) {
+		app.Delete("/api/products/:id/", products.DeleteProduct)
+		app.Get("/api/cart/", carts.Get)
+		app.Delete("/api/cart/", carts.Clear)
+		app.Post("/api/cart/items/", carts.AddItem)
+		app.Get("/api/orders/", bought.List)
+		app.Post("/api/orders/", bought.Create)
+		app.Get("/api/orders/:id/", bought.Get)
+		app.Post("/api/orders/:id/cancel/", bought.Cancel)
+		app.Patch("/api/orders/:id/status/", httpapi.StaffOnly, bought.ChangeStatus)
 	})
+	s.anna, s.staff = s.server.Customer(s.annaID), s.server.Staff(s.staffID)
+	return s
 }
 
 // recorder keeps what was published.

@@ -2,15 +2,19 @@ package orders_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"slices"
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
+	"gorm.io/gorm"
 	"pgregory.net/rapid"
 
+	"github.com/shopkeeper-dev/shopkeeper/server/database"
 	"github.com/shopkeeper-dev/shopkeeper/server/database/databasetest"
 	"github.com/shopkeeper-dev/shopkeeper/server/httpapi/httpapitest"
 	"github.com/shopkeeper-dev/shopkeeper/server/money"
@@ -239,4 +243,27 @@ func TestAnOrdersTotalIsTheSumOfItsLines(t *testing.T) {
 			}
 		})
 	})
+}
+
+// An order whose time is up while it waits for others is none, also once it could go on.
+func TestAnOrderOutOfTimeHasNoEffect(t *testing.T) {
+	s := openShop(t, databasetest.Open(t, databasetest.Migrated(t)))
+	put(t, s.anna, 1, 1)
+	before := s.state(t)
+	err := s.db.InTx(t.Context(), func(tx *gorm.DB) error {
+		if err := tx.Exec("UPDATE products SET stock = stock WHERE id = 1").Error; err != nil {
+			return err
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
+		defer cancel()
+		return s.orders.OrderOf(ctx, s.annaID)
+	})
+	if !errors.Is(err, context.DeadlineExceeded) && !database.IsUnavailable(err) {
+		t.Errorf("the order that waits gets %v", err)
+	}
+	s.change(t, "UPDATE products SET stock = stock WHERE id = 1") // after whatever still waits for the lock
+	if after := s.state(t); after != before {
+		t.Errorf("it changed %s\ninto %s", before, after)
+	}
+	buy(t, s.anna, 1, 1)
 }

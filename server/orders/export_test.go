@@ -1,0 +1,9 @@
+package orders
+
+import "context"
+
+// OrderOf makes an order of a user's cart.
+func (s *Orders) OrderOf(ctx context.Context, userID int64) error {
+	_, err := s.create(ctx, order{UserID: userID, ShippingAddress: "123 Main St"}, idempotencyKey{})
+	return err
+}
