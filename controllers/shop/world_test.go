@@ -22,6 +22,7 @@ import (
 	networkingv1 "k8s.io/api/networking/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	storagev1 "k8s.io/api/storage/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
@@ -502,7 +503,7 @@ func (w *world) setAvailable(deployment string, available int32) {
 	w.t.Helper()
 	w.changeStatus(&appsv1.Deployment{}, deployment, func(object client.Object) {
 		deployment := object.(*appsv1.Deployment)
-		replicas := *deployment.Spec.Replicas
+		replicas, then := *deployment.Spec.Replicas, deployment.CreationTimestamp // for once more is no change
 		if available < 0 {
 			available = replicas
 		}
@@ -510,8 +511,7 @@ func (w *world) setAvailable(deployment string, available int32) {
 			ObservedGeneration: deployment.Generation, Replicas: replicas, UpdatedReplicas: replicas, ReadyReplicas: available, AvailableReplicas: available,
 			UnavailableReplicas: replicas - available,
 			Conditions: []appsv1.DeploymentCondition{{
-				Type: appsv1.DeploymentProgressing, Status: corev1.ConditionTrue, Reason: "NewReplicaSetAvailable",
-				LastUpdateTime: metav1.Now(), LastTransitionTime: metav1.Now(),
+				Type: appsv1.DeploymentProgressing, Status: corev1.ConditionTrue, Reason: "NewReplicaSetAvailable", LastUpdateTime: then, LastTransitionTime: then,
 			}},
 		}
 	})
@@ -531,7 +531,10 @@ func (w *world) changeStatus(object client.Object, name string, edit func(client
 		if err := w.get(object, name); err != nil {
 			return err
 		}
-		edit(object)
+		before := object.DeepCopyObject()
+		if edit(object); equality.Semantic.DeepEqual(before, object) {
+			return nil
+		}
 		return w.Status().Update(kubetest.Context(w.t), object)
 	})
 }
