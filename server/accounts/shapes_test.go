@@ -69,7 +69,7 @@ func (f form) wrongShapes(field string) map[string]string {
 		`["a"]`: httpapi.NotText, `{"a":{"b":[1]}}`: httpapi.NotText, strings.Repeat("[", 1000) + strings.Repeat("]", 1000): httpapi.NotText,
 		`"\u0000"`: httpapi.NoNull, `"a\u0000b"`: httpapi.NoNull,
 		`"` + strings.Repeat("ß", f.longest[field]+1) + `"`:   fmt.Sprintf("Ensure this field has no more than %d characters.", f.longest[field]),
-		`"` + strings.Repeat("x", 500_000) + `"`:              fmt.Sprintf("Ensure this field has no more than %d characters.", f.longest[field]),
+		`"` + strings.Repeat("x", 100_000) + `"`:              fmt.Sprintf("Ensure this field has no more than %d characters.", f.longest[field]),
 		`1` + strings.Repeat("0", max(f.longest[field], 400)): fmt.Sprintf("Ensure this field has no more than %d characters.", f.longest[field]),
 	}
 	if !slices.Contains(f.optional, field) {

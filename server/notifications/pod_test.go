@@ -3,6 +3,7 @@ package notifications
 import (
 	"context"
 	"encoding/json"
+	"flag"
 	"fmt"
 	"io"
 	"log/slog"
@@ -27,7 +28,12 @@ import (
 // patience is how long a test waits for what must come.
 const patience = 15 * time.Second
 
-func TestMain(m *testing.M) { databasetest.Main(m) }
+func TestMain(m *testing.M) {
+	if err := flag.Set("test.parallel", "4"); err != nil { // they mostly wait
+		panic(err)
+	}
+	databasetest.Main(m)
+}
 
 // The tests' tokens: user-7, staff-1, brief-7, which ends in a second, unknown-7, which nobody can check now,
 // and panic-7.

@@ -288,6 +288,9 @@ func TestSlowReaderIsDroppedWithoutHoldingOthersUp(t *testing.T) {
 		p.hub.deliver(event)
 		quick.expect(t, frame)
 	}
+	if err := connection.SetReadBuffer(1 << 20); err != nil { // what it gets is to come soon now
+		t.Fatal(err)
+	}
 	go slow.read()
 	for got := range slow.untilClosed(t) {
 		if got != frame {
