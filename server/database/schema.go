@@ -57,7 +57,7 @@ func (db *DB) migrator() (*goose.Provider, error) {
 	if db.embedded {
 		dialect, folder = goose.DialectSQLite3, "sqlite"
 	} else {
-		turns, err := lock.NewPostgresSessionLocker()
+		turns, err := lock.NewPostgresSessionLocker(lock.WithLockTimeout(1, 300)) // asks every second, for five minutes
 		if err != nil {
 			return nil, fmt.Errorf("prepare the migration lock: %w", err)
 		}

@@ -3,9 +3,12 @@ package databasetest
 import (
 	"context"
 	"errors"
+	"os"
 	"path/filepath"
+	"sync"
 	"testing"
 
+	"github.com/shopkeeper-dev/shopkeeper/hack/scratch"
 	"github.com/shopkeeper-dev/shopkeeper/server/database"
 )
 
@@ -15,13 +18,30 @@ func ForEachEngine(t *testing.T, test func(t *testing.T, db *database.DB)) {
 	t.Helper()
 	t.Run("postgres", func(t *testing.T) { test(t, Open(t, PostgresTemplate(t, migrate))) })
 	t.Run("sqlite", func(t *testing.T) {
-		url := "sqlite:" + filepath.Join(t.TempDir(), "shop.db")
-		if err := migrate(url); err != nil {
+		content, err := migratedFile()
+		if err != nil {
 			t.Fatal(err)
 		}
-		test(t, Open(t, url))
+		file := filepath.Join(t.TempDir(), "shop.db")
+		if err := os.WriteFile(file, content, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		test(t, Open(t, "sqlite:"+file))
 	})
 }
+
+// migratedFile is an SQLite database that has the current schema.
+var migratedFile = sync.OnceValues(func() ([]byte, error) {
+	folder, err := scratch.Folder("sqlite")
+	if err != nil {
+		return nil, err
+	}
+	file := filepath.Join(folder, "shop.db")
+	if err := migrate("sqlite:" + file); err != nil {
+		return nil, err
+	}
+	return os.ReadFile(file) //nolint:gosec // which this process wrote
+})
 
 // Migrated returns the URL of a PostgreSQL database that has the current schema, dropped when the test ends.
 func Migrated(t testing.TB) string {
