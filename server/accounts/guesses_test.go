@@ -79,12 +79,13 @@ func TestRightPasswordEndsTheCount(t *testing.T) {
 }
 
 func TestManyGuessesAtOnceAreFew(t *testing.T) {
+	const guesses = 20 // so few that Redis, which here is in the process, answers each in time also on a busy machine
 	forEachEngine(t, func(t *testing.T, s *shop) {
 		s.join(t, "ann")
 		slots := int64(cap(s.hasher.slots))
 		var checked atomic.Int64
 		var group sync.WaitGroup
-		for range 60 {
+		for range guesses {
 			group.Go(func() {
 				if s.logIn(t, "ann", "wrong").status == http.StatusUnauthorized {
 					checked.Add(1)
@@ -94,7 +95,7 @@ func TestManyGuessesAtOnceAreFew(t *testing.T) {
 		group.Wait()
 		// One more for each slot, and one whose failure is still on its way to Redis.
 		if most := freeGuesses + 1 + 2*slots; checked.Load() > most {
-			t.Errorf("%d of 60 guesses at once were checked, want at most %d", checked.Load(), most)
+			t.Errorf("%d of %d guesses at once were checked, want at most %d", checked.Load(), guesses, most)
 		}
 	})
 }
