@@ -15,14 +15,15 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/event"
 
 	shopv1 "github.com/shopkeeper-dev/shopkeeper/api/v1alpha1"
+	"github.com/shopkeeper-dev/shopkeeper/controllers/builders"
 )
 
 const (
-	// secretsEvery is how often each Secret is looked at again: what someone did to
-	// it is seen within that time.
+	// secretsEvery is how often each Secret of others is looked at again: what
+	// someone did to it is seen within that time.
 	secretsEvery = seenWithin
 	// secretsPause bounds what that costs the API server to 50 reads a second. From
-	// 500 Secrets on, a hundred shops, a round takes longer than ten seconds for it.
+	// some hundred shops on, the operator's own Secrets therefore take turns.
 	secretsPause = 20 * time.Millisecond
 )
 
@@ -138,13 +139,21 @@ func (s *secrets) users(at client.ObjectKey) []client.ObjectKey {
 	return users
 }
 
-// all are the Secrets that are known, or known not to be there, in order.
-func (s *secrets) all() []client.ObjectKey {
+// all are the Secrets that are known, in order: those of others, with those that
+// are not there, and the operator's own.
+func (s *secrets) all() (others, own []client.ObjectKey) {
 	s.mutex.Lock()
 	defer s.mutex.Unlock()
-	return slices.SortedFunc(maps.Keys(s.known), func(a, b client.ObjectKey) int {
+	for _, at := range slices.SortedFunc(maps.Keys(s.known), func(a, b client.ObjectKey) int {
 		return cmp.Or(cmp.Compare(a.Namespace, b.Namespace), cmp.Compare(a.Name, b.Name))
-	})
+	}) {
+		if secret := s.known[at]; secret != nil && secret.Labels[builders.LabelManagedBy] == builders.ManagedBy {
+			own = append(own, at)
+		} else {
+			others = append(others, at)
+		}
+	}
+	return others, own
 }
 
 // replace takes note of a newer look at a Secret and returns the shops that it
@@ -176,19 +185,33 @@ type secretWatch struct {
 	news    chan<- event.GenericEvent
 }
 
-// Start looks until the context ends.
+// Start looks until the context ends: in each round at all Secrets of others,
+// which conditions may wait for, and at as many of the operator's own as there is
+// time for, at least at one for every four.
 func (w *secretWatch) Start(ctx context.Context) error {
-	for {
-		round := time.After(w.every)
-		for _, at := range w.secrets.all() {
-			if !wait(ctx, time.After(secretsPause)) {
-				return nil
-			}
-			w.tell(ctx, w.secrets.look(ctx, w.live, at))
+	var turns []client.ObjectKey
+	for ctx.Err() == nil {
+		end := time.Now().Add(w.every)
+		others, own := w.secrets.all()
+		if len(turns) == 0 {
+			turns = own
 		}
-		if !wait(ctx, round) {
-			return nil
+		for _, at := range others {
+			w.look(ctx, at)
 		}
+		for n := 0; len(turns) > 0 && (n <= len(others)/4 || time.Now().Before(end)); n++ {
+			w.look(ctx, turns[0])
+			turns = turns[1:]
+		}
+		wait(ctx, time.Until(end))
+	}
+	return nil
+}
+
+// look looks at a Secret, after a pause.
+func (w *secretWatch) look(ctx context.Context, at client.ObjectKey) {
+	if wait(ctx, secretsPause) {
+		w.tell(ctx, w.secrets.look(ctx, w.live, at))
 	}
 }
 
@@ -224,16 +247,17 @@ func (s *secrets) look(ctx context.Context, live client.Reader, at client.Object
 // goes on by itself.
 func (r *Reconciler) LookAtSecrets(ctx context.Context) []client.ObjectKey {
 	var shops []client.ObjectKey
-	for _, at := range r.secrets.all() {
+	others, own := r.secrets.all()
+	for _, at := range slices.Concat(others, own) {
 		shops = append(shops, r.secrets.look(ctx, r.Live, at)...)
 	}
 	return shops
 }
 
-// wait reports whether the time came, and not the end.
-func wait(ctx context.Context, until <-chan time.Time) bool {
+// wait reports whether the time passed, and the context did not end.
+func wait(ctx context.Context, pause time.Duration) bool {
 	select {
-	case <-until:
+	case <-time.After(pause):
 		return true
 	case <-ctx.Done():
 		return false
