@@ -167,13 +167,19 @@ func TestEmailAndUsernameAreUniqueRegardlessOfCase(t *testing.T) {
 	})
 }
 
-func TestLongestNamesFitTheirIndex(t *testing.T) {
+func TestLongestOfEverythingIsTaken(t *testing.T) {
 	forEachEngine(t, func(t *testing.T, s *shop) {
-		// U+1FB7 is the letter that folds to the most bytes.
-		email, username := strings.Repeat("ᾷ", 242)+"@example.com", strings.Repeat("ᾷ", 150)
-		body := `{"email":"` + email + `","username":"` + username + `","password":"correct horse","password_confirm":"correct horse"}`
+		// U+1FB7 is the letter that folds to the most bytes, which have to fit an index.
+		email, username, password := strings.Repeat("ᾷ", 242)+"@example.com", strings.Repeat("ᾷ", 150), strings.Repeat("ßY3-", 32)
+		body := `{"email":"` + email + `","username":"` + username + `","password":"` + password + `","password_confirm":"` + password + `"}`
 		if answer := s.post(t, "/auth/api/register/", body); answer.status != http.StatusCreated {
 			t.Errorf("got %d %s", answer.status, answer.body)
+		}
+		access := s.post(t, "/auth/api/token/", `{"email":"`+email+`","password":"`+password+`"}`).pair(t).Access
+		preferences := `{"a":"` + strings.Repeat("x", preferencesSize-len(`{"a":"","b":"\\u0000"}`)) + `","b":"\\u0000"}` // a backslash and u0000
+		answer := s.call(t, http.MethodPatch, "/auth/api/profile/", access, `{"profile":{"preferences":`+preferences+`}}`)
+		if answer.status != http.StatusOK || !strings.Contains(answer.body, preferences) {
+			t.Errorf("got %d %.200s", answer.status, answer.body)
 		}
 	})
 }

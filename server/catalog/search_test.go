@@ -83,7 +83,7 @@ func TestFiltersThatDoNotParse(t *testing.T) {
 			"price_min=cheap&price_max=1e9": `{"price_max":["A valid number is required."],"price_min":["A valid number is required."]}`,
 			"in_stock=maybe&featured=2":     `{"featured":["Must be a valid boolean."],"in_stock":["Must be a valid boolean."]}`,
 			"search=a%00b":                  `{"search":["Null characters are not allowed."]}`,
-			"search=%ff":                    `{"search":["Null characters are not allowed."]}`,
+			"search=%ff":                    `{"search":["Not UTF-8."]}`,
 			"ordering=%00&category=1.5":     `{"category":["A valid integer is required."],"ordering":["Null characters are not allowed."]}`,
 		} {
 			s.customer.Get(products+"?"+query).Is(t, http.StatusBadRequest, want)

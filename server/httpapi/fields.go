@@ -32,6 +32,7 @@ const (
 	NotEmail    = "Enter a valid email address."
 	NotURL      = "Enter a valid URL."
 	NoNull      = "Null characters are not allowed."
+	NotUTF8     = "Not UTF-8."
 	notADict    = "Invalid data. Expected a dictionary, but got %s."
 	tooLong     = "Ensure this field has no more than %d characters."
 	tooShort    = "Ensure this field has at least %d characters."
@@ -82,7 +83,7 @@ func TextFields(texts map[string]string) (*Fields, error) {
 	fields := &Fields{raw: make(map[string]json.RawMessage, len(texts)), wrong: map[string][]string{}}
 	for name, text := range texts {
 		if !utf8.ValidString(text) {
-			return nil, Invalid(name, "Not UTF-8.")
+			return nil, Invalid(name, NotUTF8)
 		}
 		encoded, err := json.Marshal(text)
 		if err != nil {
@@ -322,9 +323,9 @@ func (f *Fields) Boolean(name string, current, required bool) bool {
 
 func parseBoolean(text string) (bool, error) {
 	switch strings.ToLower(strings.TrimSpace(text)) {
-	case "true", "1", "yes", "on":
+	case "true", "t", "1", "yes", "y", "on":
 		return true, nil
-	case "false", "0", "no", "off":
+	case "false", "f", "0", "no", "n", "off":
 		return false, nil
 	default:
 		return false, errors.New("not a boolean")
@@ -345,7 +346,7 @@ func (f *Fields) Object(name string, current json.RawMessage, limit int) json.Ra
 		f.Reject(name, "Value must be valid JSON.")
 	case compact.Len() > limit:
 		f.Reject(name, fmt.Sprintf("Ensure this value has no more than %d bytes.", limit))
-	case bytes.Contains(compact.Bytes(), []byte(`\u0000`)):
+	case bytes.Contains(bytes.ReplaceAll(compact.Bytes(), []byte(`\\`), nil), []byte(`\u0000`)): // a \\ escapes nothing behind it
 		f.Reject(name, NoNull)
 	default:
 		return compact.Bytes()

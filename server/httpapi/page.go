@@ -75,11 +75,11 @@ func SendPage[T any](c *fiber.Ctx, request PageRequest, count int64, results []T
 	return c.JSON(PageOf(c, request, count, results))
 }
 
-// pageLink is the URL of the request with another page number; every other parameter stays.
+// pageLink is the URL of the request with another page number; every other parameter stays, as it was understood.
 func pageLink(c *fiber.Ctx, number int) *string {
-	query, err := url.ParseQuery(string(c.Request().URI().QueryString()))
-	if err != nil {
-		query = url.Values{}
+	query := url.Values{}
+	for name, value := range c.Request().URI().QueryArgs().All() {
+		query.Add(string(name), string(value))
 	}
 	query.Del("page")
 	if number > 1 {

@@ -41,7 +41,10 @@ func (q *Query) Text(name string) (string, bool) {
 	switch {
 	case text == "":
 		return "", false
-	case strings.ContainsRune(text, 0) || !utf8.ValidString(text):
+	case !utf8.ValidString(text):
+		q.reject(name, NotUTF8)
+		return "", false
+	case strings.ContainsRune(text, 0):
 		q.reject(name, NoNull)
 		return "", false
 	case utf8.RuneCountInString(text) > longestQueryValue:
