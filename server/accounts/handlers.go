@@ -77,7 +77,7 @@ func (a *Accounts) Token(c *fiber.Ctx) error {
 	if err := fields.Err(); err != nil {
 		return err
 	}
-	pair, err := a.login(c.UserContext(), a.address(c), email, password)
+	pair, err := a.login(c.UserContext(), a.proxies.Network(c), email, password)
 	if err != nil {
 		return err
 	}

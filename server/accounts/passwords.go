@@ -31,7 +31,7 @@ func (a *Accounts) ChangePassword(c *fiber.Ctx) error {
 	old := fields.Text("old_password", "", httpapi.Text{Required: true, Verbatim: true})
 	password := readNewPassword(fields, "new_password", current)
 	if fields.Valid("old_password") {
-		good, err := a.try(ctx, current, a.address(c), old)
+		good, err := a.try(ctx, current, a.proxies.Network(c), old)
 		if err != nil {
 			return err
 		}
@@ -98,6 +98,6 @@ func (a *Accounts) ConfirmReset(c *fiber.Ctx) error {
 	if !set { // the link was used at the same time
 		return httpapi.Invalid("token", badResetLink)
 	}
-	a.guesses.right(ctx, guessKey(u.EmailKey, a.address(c)))
+	a.guesses.right(ctx, guessKey(u.EmailKey, a.proxies.Network(c)))
 	return c.JSON(confirmation{"Password reset successfully"})
 }

@@ -7,9 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net/netip"
 
-	"github.com/gofiber/fiber/v2"
 	"gorm.io/gorm"
 
 	"github.com/shopkeeper-dev/shopkeeper/server/database"
@@ -200,15 +198,6 @@ func (a *Accounts) setPassword(ctx context.Context, u user, password, but string
 		return a.families.EndAll(tx, u.ID, but)
 	})
 	return set, err
-}
-
-// address is where a client is, or the network if it is an IPv6 one: a /64 is one customer's.
-func (a *Accounts) address(c *fiber.Ctx) string {
-	address := a.proxies.Client(c)
-	if address.Is4() {
-		return address.String()
-	}
-	return netip.PrefixFrom(address, 64).Masked().String()
 }
 
 // refresh trades a refresh token for the next pair.

@@ -56,6 +56,15 @@ func (p Proxies) Client(c *fiber.Ctx) netip.Addr {
 	return client
 }
 
+// Network returns the address that a request came from, or the network of an IPv6 one: a /64 is one customer's.
+func (p Proxies) Network(c *fiber.Ctx) string {
+	address := p.Client(c)
+	if address.Is4() {
+		return address.String()
+	}
+	return netip.PrefixFrom(address, 64).Masked().String()
+}
+
 // parseForwarded reads an address that some proxies write with a port.
 func parseForwarded(text string) (netip.Addr, error) {
 	text = strings.TrimSpace(text)

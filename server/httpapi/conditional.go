@@ -29,14 +29,19 @@ func Represent(value any) (Representation, error) {
 // Send answers with the representation, or with 304 to a client that has it already. Clients may keep it but
 // have to ask before they use it again.
 func (r Representation) Send(c *fiber.Ctx) error {
-	c.Set(fiber.HeaderETag, r.ETag)
 	c.Set(fiber.HeaderCacheControl, "private, no-cache")
-	if anyMatches(c.Get(fiber.HeaderIfNoneMatch), r.ETag) {
+	if IsKnown(c, r.ETag) {
 		return c.SendStatus(http.StatusNotModified)
 	}
 	c.Response().Header.SetContentType(fiber.MIMEApplicationJSON)
 	c.Response().SetBodyRaw(r.Body)
 	return nil
+}
+
+// IsKnown names an answer by its tag and reports whether the client has it already.
+func IsKnown(c *fiber.Ctx, tag string) bool {
+	c.Set(fiber.HeaderETag, tag)
+	return anyMatches(c.Get(fiber.HeaderIfNoneMatch), tag)
 }
 
 // anyMatches reports whether the tag is in an If-None-Match, a list of tags or *. Weak tags match as strong

@@ -3,7 +3,6 @@ package ratelimit
 import (
 	"errors"
 	"net/http"
-	"net/netip"
 	"strconv"
 
 	"github.com/gofiber/fiber/v2"
@@ -24,16 +23,16 @@ func NewGuard(limiter *Limiter, limits Limits, proxies httpapi.Proxies) *Guard {
 }
 
 // Login bounds attempts to log in, by address.
-func (g *Guard) Login(c *fiber.Ctx) error { return g.before(c, g.limits.Login, g.address(c)) }
+func (g *Guard) Login(c *fiber.Ctx) error { return g.before(c, g.limits.Login, g.proxies.Network(c)) }
 
 // Register bounds registrations, by address.
-func (g *Guard) Register(c *fiber.Ctx) error { return g.before(c, g.limits.Register, g.address(c)) }
+func (g *Guard) Register(c *fiber.Ctx) error { return g.before(c, g.limits.Register, g.proxies.Network(c)) }
 
 // Reset bounds requests to reset a password, by address.
-func (g *Guard) Reset(c *fiber.Ctx) error { return g.before(c, g.limits.Reset, g.address(c)) }
+func (g *Guard) Reset(c *fiber.Ctx) error { return g.before(c, g.limits.Reset, g.proxies.Network(c)) }
 
 // Anonymous bounds what needs no token, by address.
-func (g *Guard) Anonymous(c *fiber.Ctx) error { return g.before(c, g.limits.Anonymous, g.address(c)) }
+func (g *Guard) Anonymous(c *fiber.Ctx) error { return g.before(c, g.limits.Anonymous, g.proxies.Network(c)) }
 
 // User bounds what one user asks; it stands behind the check of the token.
 func (g *Guard) User(c *fiber.Ctx) error {
@@ -47,20 +46,10 @@ func (g *Guard) Refused(c *fiber.Ctx) error {
 	if !errors.As(err, &refused) || refused.Status != http.StatusUnauthorized {
 		return err
 	}
-	if throttled := g.count(c, g.limits.Anonymous, g.address(c)); throttled != nil {
+	if throttled := g.count(c, g.limits.Anonymous, g.proxies.Network(c)); throttled != nil {
 		return throttled
 	}
 	return err
-}
-
-// address is that of the client, or the network of an IPv6 one: a /64 belongs to one customer.
-func (g *Guard) address(c *fiber.Ctx) string {
-	address := g.proxies.Client(c)
-	if address.Is4() {
-		return address.String()
-	}
-	network := netip.PrefixFrom(address, 64).Masked()
-	return network.String()
 }
 
 func (g *Guard) before(c *fiber.Ctx, limit Limit, key string) error {

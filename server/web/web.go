@@ -7,7 +7,6 @@ import (
 	"embed"
 	"encoding/base64"
 	"fmt"
-	"strings"
 
 	"github.com/gofiber/fiber/v2"
 
@@ -84,9 +83,8 @@ func (w *Web) Client(c *fiber.Ctx) error { return w.client.send(c) }
 
 // send answers with the file, or with a 304 to a client that has it.
 func (f file) send(c *fiber.Ctx) error {
-	c.Set(fiber.HeaderETag, f.etag)
 	c.Set(fiber.HeaderCacheControl, "no-cache") // kept, but asked for each time
-	if known := c.Get(fiber.HeaderIfNoneMatch); known == "*" || strings.Contains(known, f.etag) {
+	if httpapi.IsKnown(c, f.etag) {
 		return c.SendStatus(fiber.StatusNotModified)
 	}
 	c.Set(fiber.HeaderContentSecurityPolicy, policy)
