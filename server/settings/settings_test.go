@@ -46,6 +46,7 @@ func TestBadSettingsAreNamedWithTheirValueAndTheCure(t *testing.T) {
 		{"SHOP_ADMIN_EMAIL", "root", "not an email address"},
 		{"SHOP_ADMIN_EMAIL", "root@example.com", "set without SHOP_ADMIN_PASSWORD"},
 		{"SHOP_ADMIN_PASSWORD", "hush", "SHOP_ADMIN_PASSWORD (its value is not shown): a bad length; want 8 to 128 characters"},
+		{"SHOP_ADMIN_PASSWORD", "hushühü", "a bad length"}, // of bytes there are enough
 		{"SHOP_PUBLIC_URL", "shop.example.com", "SHOP_PUBLIC_URL"},
 		{"SHOP_SMTP_URL", "mail.example.com:587", "SHOP_SMTP_URL (its value is not shown): unknown kind of URL; want smtp://USER"},
 		{"SHOP_SMTP_URL", "smtp://shop:hush@mail:port", "SHOP_SMTP_URL (its value is not shown): not a URL"},

@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/shopkeeper-dev/shopkeeper/server/ratelimit"
 )
@@ -70,7 +71,7 @@ var variables = []variable{
 		about: "the shop's name in its tokens; another shop's tokens are no good here", allowed: "a name of 1 to 200 characters",
 		read: func(s *Settings, text string) error {
 			s.Issuer = text
-			return check(len(text) <= 200, "too long")
+			return check(utf8.RuneCountInString(text) <= 200, "too long")
 		},
 	},
 	{
@@ -84,7 +85,8 @@ var variables = []variable{
 		name: "SHOP_ADMIN_PASSWORD", secret: true, about: "that user's password, for as long as the user sets no other; when this one changes, it is the user's again", allowed: "8 to 128 characters",
 		read: func(s *Settings, text string) error {
 			s.AdminPassword = text
-			return check(text == "" || len(text) >= 8 && len(text) <= 128, "a bad length")
+			length := utf8.RuneCountInString(text)
+			return check(length == 0 || length >= 8 && length <= 128, "a bad length")
 		},
 	},
 	{
