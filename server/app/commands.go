@@ -187,7 +187,7 @@ func (a *App) importFile(ctx context.Context, name string) error {
 	defer file.Close() //nolint:errcheck // nothing was written
 	report, err := a.catalog.ImportFrom(ctx, file, kind, atomic, func(rows int) { fmt.Fprintln(os.Stderr, rows, "rows") })
 	if err != nil {
-		return fmt.Errorf("import %s: %w", name, err)
+		return fmt.Errorf("import %s, of which %d rows were imported: %w", name, report.Imported, err)
 	}
 	text, err := json.MarshalIndent(report, "", "  ")
 	if err != nil {

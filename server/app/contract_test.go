@@ -111,7 +111,7 @@ func (o *operation) expect(t *testing.T, r request, got answer) {
 		t.Errorf("%s: 500 %s", r, got.body)
 		return
 	}
-	if got.header.Get("X-Content-Type-Options") != "nosniff" {
+	if got.header.Get("X-Content-Type-Options") != "nosniff" || got.header.Get("X-Request-ID") == "" {
 		t.Errorf("%s: the headers of %d are %v", r, got.status, got.header)
 	}
 	bodiless := []int{http.StatusNoContent, http.StatusResetContent, http.StatusNotModified}

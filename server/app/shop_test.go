@@ -160,6 +160,7 @@ type request struct {
 	as           user
 	header       []string // lines
 	body         string   // JSON, unless a header says otherwise
+	endsThere    bool     // nothing comes behind it, whatever a header says
 }
 
 type answer struct {
@@ -188,7 +189,7 @@ func (r request) text() string {
 	if r.body != "" && !hasHeader(r.header, "Content-Type") {
 		lines = append(lines, "Content-Type: application/json")
 	}
-	if !hasHeader(r.header, "Content-Length") {
+	if !hasHeader(r.header, "Content-Length") && !hasHeader(r.header, "Transfer-Encoding") {
 		lines = append(lines, fmt.Sprintf("Content-Length: %d", len(r.body)))
 	}
 	return strings.Join(lines, "\r\n") + "\r\n\r\n" + r.body
@@ -216,6 +217,11 @@ func (s *shop) send(r request) answer {
 	}
 	if _, err := io.WriteString(connection, r.text()); err != nil {
 		s.t.Fatalf("%s: %v", r, err)
+	}
+	if tcp, ok := connection.(*net.TCPConn); r.endsThere && ok {
+		if err := tcp.CloseWrite(); err != nil {
+			s.t.Fatal(err)
+		}
 	}
 	response, err := http.ReadResponse(bufio.NewReader(connection), &http.Request{Method: r.method})
 	if err != nil {

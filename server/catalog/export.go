@@ -26,21 +26,20 @@ func (s *Catalog) Export(c *fiber.Ctx) error {
 	if format == "jsonl" {
 		encode, kind = encodeLines, jsonLines
 	}
+	first, err := s.productsAfter(c.UserContext(), 0) // while a failure can be told
+	if err != nil {
+		return err
+	}
 	return httpapi.SendStream(c, kind, func(ctx context.Context, w io.Writer) error {
-		return s.export(ctx, w, encode)
+		return s.export(ctx, w, first, encode)
 	})
 }
 
 // export writes products in pieces, ordered by id. Each piece is a query of its own: a slow client holds no
 // connection to the database.
-func (s *Catalog) export(ctx context.Context, w io.Writer, encode func(w *bytes.Buffer, products []productDetail, first bool) error) error {
+func (s *Catalog) export(ctx context.Context, w io.Writer, products []productDetail, encode func(w *bytes.Buffer, products []productDetail, first bool) error) (err error) {
 	var piece bytes.Buffer
-	for after, first := int64(0), true; ; first = false {
-		products, err := database.Select(s.db.WithContext(ctx).Raw("SELECT "+detailColumns+" FROM products p"+
-			" WHERE p.archived_at IS NULL AND p.id > ? ORDER BY p.id LIMIT ?", after, rowsAtOnce), (*productDetail).columns)
-		if err != nil {
-			return fmt.Errorf("export products: %w", err)
-		}
+	for first := true; ; first = false {
 		piece.Reset()
 		if err := encode(&piece, products, first); err != nil {
 			return fmt.Errorf("export products: %w", err)
@@ -51,8 +50,20 @@ func (s *Catalog) export(ctx context.Context, w io.Writer, encode func(w *bytes.
 		if len(products) < rowsAtOnce {
 			return nil
 		}
-		after = products[len(products)-1].ID
+		if products, err = s.productsAfter(ctx, products[len(products)-1].ID); err != nil {
+			return err
+		}
 	}
+}
+
+// productsAfter is one piece.
+func (s *Catalog) productsAfter(ctx context.Context, id int64) ([]productDetail, error) {
+	products, err := database.Select(s.db.WithContext(ctx).Raw("SELECT "+detailColumns+" FROM products p"+
+		" WHERE p.archived_at IS NULL AND p.id > ? ORDER BY p.id LIMIT ?", id, rowsAtOnce), (*productDetail).columns)
+	if err != nil {
+		return nil, fmt.Errorf("export products: %w", err)
+	}
+	return products, nil
 }
 
 func encodeCSV(w *bytes.Buffer, products []productDetail, first bool) error {

@@ -67,7 +67,12 @@ func (s *Catalog) Import(log *slog.Logger) fiber.Handler {
 			log.InfoContext(ctx, importLogLabel, "rows", rows)
 		})
 		if err != nil {
-			return err
+			if report.Imported == 0 {
+				return err
+			}
+			// To answer that the request had no effect would not be true.
+			log.ErrorContext(ctx, "an import was interrupted", "imported", report.Imported, "error", err)
+			report.Error = "the server was interrupted; the rows behind those that were imported are missing"
 		}
 		if report.Error != "" || atomic && report.Refused > 0 {
 			c.Status(http.StatusBadRequest)
@@ -78,7 +83,7 @@ func (s *Catalog) Import(log *slog.Logger) fiber.Handler {
 
 // ImportFrom adds products from CSV (text/csv) or from one JSON object a line (application/x-ndjson), in the
 // memory of a few hundred rows. A row that is refused is reported; if atomic it keeps all others out. progress
-// hears of the rows read now and then.
+// hears of the rows read now and then. After an error the report tells what was imported before.
 func (s *Catalog) ImportFrom(ctx context.Context, r io.Reader, kind string, atomic bool, progress func(rows int)) (Report, error) {
 	var source rows
 	switch kind {
@@ -114,8 +119,10 @@ func (s *Catalog) ImportFrom(ctx context.Context, r io.Reader, kind string, atom
 		}
 		return nil
 	})
-	if errors.Is(err, errRefused) {
+	if err != nil {
 		job.report.Imported = 0
+	}
+	if errors.Is(err, errRefused) {
 		return job.report, nil
 	}
 	s.announceAll()
@@ -138,7 +145,7 @@ type importJob struct {
 
 // run imports row after row. Only what the database says is an error; all else is in the report.
 func (j *importJob) run(ctx context.Context, tx *gorm.DB) error {
-	for {
+	for ctx.Err() == nil {
 		fields, err := j.source.next()
 		if errors.Is(err, io.EOF) {
 			return j.flush(tx)
@@ -164,6 +171,7 @@ func (j *importJob) run(ctx context.Context, tx *gorm.DB) error {
 			j.progress(j.report.Rows)
 		}
 	}
+	return ctx.Err()
 }
 
 // add checks a row and puts it into the batch.

@@ -1,7 +1,9 @@
 package catalog_test
 
 import (
+	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -10,6 +12,7 @@ import (
 	"testing"
 
 	"github.com/shopkeeper-dev/shopkeeper/server/catalog"
+	"github.com/shopkeeper-dev/shopkeeper/server/database/databasetest"
 	"github.com/shopkeeper-dev/shopkeeper/server/httpapi/httpapitest"
 )
 
@@ -49,7 +52,7 @@ func TestImport(t *testing.T) {
 			"a\"b,1,1,,\n" +
 			"Sofa,300,1,,\n"},
 		"json lines": {"application/x-ndjson; charset=utf-8",
-			`{"name":"Lamp","price":12.5,"category":1,"stock":3,"description":"two\nlines, and a \"quote\""}` + "\n\n" +
+			"\ufeff" + `{"name":"Lamp","price":12.5,"category":1,"stock":3,"description":"two\nlines, and a \"quote\""}` + "\n\n" +
 				`{"name":"Table","price":"x","category":9}` + "\r\n" + `[1]` + "\n" + `{"name":` + "\n" +
 				`{"name":"Sofa","price":"300","category":"1"}`},
 	} {
@@ -89,14 +92,89 @@ func TestImportsThatAreRefused(t *testing.T) {
 		}
 		s.staff.With("Content-Type", "text/plain").Post(importPath, "x").Is(t, http.StatusUnsupportedMediaType,
 			`{"error":"Unsupported media type \"text/plain\" in request."}`)
+		// The answer is seen however much of the body nobody wanted.
+		s.staff.With("Content-Type", "text/plain").Post(importPath, strings.Repeat("x", 3<<20)).Is(t, http.StatusUnsupportedMediaType,
+			`{"error":"Unsupported media type \"text/plain\" in request."}`)
+		s.staff.With("Content-Type", "text/csv").Post(importPath, strings.Repeat("a", 300<<10)).Is(t, http.StatusBadRequest,
+			`{"error":"The first line cannot be read: a row is longer than 256 KiB."}`)
 		s.staff.With("Content-Type", "text/csv").Post(importPath+"?atomic=perhaps", "x").Is(t, http.StatusBadRequest, `{"atomic":["Must be a valid boolean."]}`)
 		for kind, start := range map[string]string{"text/csv": "name,price,category\n\"", "application/x-ndjson": `{"name":"`} {
 			report := s.load(t, importPath, kind, start+strings.Repeat("a", 300<<10), http.StatusBadRequest)
-			if report.Error == "" || report.Imported != 0 {
+			if report.Error != "a row is longer than 256 KiB" || report.Imported != 0 {
 				t.Errorf("%s: a row without end gives %+v", kind, report)
 			}
 		}
 	})
+}
+
+// onPostgres is a shop whose database can be broken in ways that only PostgreSQL knows.
+func onPostgres(t *testing.T, statements ...string) *shop {
+	t.Helper()
+	db := databasetest.Open(t, databasetest.Migrated(t))
+	s := &shop{Catalog: catalog.New(db), db: db}
+	server := serve(t, s.Catalog)
+	s.staff, s.customer = server.Staff(staffID), server.Customer(2)
+	s.addCategory(t, "Furniture")
+	for _, statement := range append([]string{goAway}, statements...) {
+		if err := db.WithContext(t.Context()).Exec(statement).Error; err != nil {
+			t.Fatal(err)
+		}
+	}
+	return s
+}
+
+// goAway makes a function that ends statements as a PostgreSQL does that stops.
+const goAway = `CREATE FUNCTION go_away() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION USING ERRCODE = '57P01'; END $$`
+
+// Who is told that the server is unavailable may rely on that nothing was done.
+func TestAnInterruptedImportTellsWhatItDid(t *testing.T) {
+	s := onPostgres(t, "CREATE TRIGGER gone BEFORE INSERT ON products FOR EACH ROW WHEN (NEW.name = 'Last straw') EXECUTE FUNCTION go_away()")
+	const header, straw = "name,price,category\n", "Last straw,1,1\n"
+	lamps := strings.Repeat("Lamp,1,1\n", 500) // as many as are inserted at once
+	report := s.load(t, importPath, "text/csv", header+lamps+straw, http.StatusBadRequest)
+	if report.Rows != 501 || report.Imported != 500 || report.Refused != 0 || !strings.Contains(report.Error, "interrupted") {
+		t.Errorf("the report is %+v", report)
+	}
+	for path, rows := range map[string]string{importPath: straw, importPath + "?atomic=true": lamps + straw} {
+		answer := s.staff.With("Content-Type", "text/csv").Post(path, header+rows)
+		if answer.Status != http.StatusServiceUnavailable || answer.Header.Get("Retry-After") == "" {
+			t.Errorf("%s: got %d %s", path, answer.Status, answer.Body)
+		}
+	}
+	if count := s.count(t, "products"); count != 500 {
+		t.Errorf("there are %d products, want the 500 that the report counted", count)
+	}
+}
+
+// An import whose time is up ends, also when it comes to no row that is for the database.
+func TestAnImportEndsWithItsTime(t *testing.T) {
+	s := onPostgres(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	reader, writer := io.Pipe()
+	go func() {
+		_, err := io.WriteString(writer, "name,price,category\n")
+		for row := 0; err == nil; row++ {
+			if row == 1000 {
+				cancel()
+			}
+			_, err = io.WriteString(writer, "Lamp,cheap,1\n")
+		}
+	}()
+	report, err := s.ImportFrom(ctx, reader, "text/csv", false, func(int) {})
+	if !errors.Is(err, context.Canceled) || report.Imported != 0 {
+		t.Errorf("%+v, %v", report, err)
+	}
+	_ = reader.Close()
+}
+
+// A database that is away is told of as ever: an export begins when there is something to send.
+func TestAnExportWithoutADatabase(t *testing.T) {
+	s := onPostgres(t, "ALTER TABLE products RENAME TO kept",
+		"CREATE FUNCTION gone() RETURNS boolean LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION USING ERRCODE = '57P01'; END $$",
+		"CREATE VIEW products AS SELECT * FROM kept WHERE gone()", "INSERT INTO kept (name, price_cents, stock, category_id, search_text, created_at, updated_at) VALUES ('Lamp', 1, 1, 1, '', now(), now())")
+	if answer := s.staff.Get(exportPath); answer.Status != http.StatusServiceUnavailable || answer.Header.Get("Retry-After") == "" {
+		t.Errorf("got %d %s", answer.Status, answer.Body)
+	}
 }
 
 // What was exported can be imported, and is the same.

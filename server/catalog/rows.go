@@ -17,7 +17,7 @@ const longestRow = 256 << 10 // bytes, or in CSV of a line
 // rows reads products one by one.
 type rows interface {
 	// next returns the fields of the next row, or why it has none. io.EOF ends the rows; any other error that is
-	// no *httpapi.Error means that no more can be read.
+	// no *httpapi.Error means, in words for the client, that no more can be read.
 	next() (*httpapi.Fields, error)
 }
 
@@ -25,7 +25,7 @@ type rows interface {
 type jsonRows struct{ lines *bufio.Scanner }
 
 func newJSONRows(r io.Reader) *jsonRows {
-	lines := bufio.NewScanner(r)
+	lines := bufio.NewScanner(skipMark(r))
 	lines.Buffer(make([]byte, 0, 16<<10), longestRow)
 	return &jsonRows{lines}
 }
@@ -36,8 +36,11 @@ func (r *jsonRows) next() (*httpapi.Fields, error) {
 			return httpapi.ParseFields(bytes.Clone(line))
 		}
 	}
-	if err := r.lines.Err(); err != nil {
-		return nil, fmt.Errorf("read a line: %w", err)
+	switch err := r.lines.Err(); {
+	case errors.Is(err, bufio.ErrTooLong):
+		return nil, errLongRow
+	case err != nil:
+		return nil, err
 	}
 	return nil, io.EOF
 }
@@ -58,8 +61,8 @@ func newCSVRows(r io.Reader) (*csvRows, error) {
 	if errors.Is(err, io.EOF) {
 		return nil, httpapi.BadRequest("The first line has to name the columns.")
 	}
-	if err != nil {
-		return nil, csvError(err)
+	if err = csvError(err); err != nil {
+		return nil, unreadable(err)
 	}
 	rows := &csvRows{bound: bound, reader: reader}
 	seen := map[string]bool{}
@@ -104,7 +107,15 @@ func csvError(err error) error {
 	if parse, ok := errors.AsType[*csv.ParseError](err); ok {
 		return httpapi.BadRequest(fmt.Sprintf("CSV parse error - %v (line %d)", parse.Err, parse.Line))
 	}
-	return fmt.Errorf("read a row: %w", err)
+	return err
+}
+
+// unreadable is the refusal of rows whose first line cannot be read.
+func unreadable(err error) error {
+	if refused, ok := errors.AsType[*httpapi.Error](err); ok {
+		return refused
+	}
+	return httpapi.BadRequest(fmt.Sprintf("The first line cannot be read: %v.", err))
 }
 
 // skipMark leaves out the mark that some spreadsheets begin a file with.

@@ -91,7 +91,10 @@ func ErrorHandler(log *slog.Logger) fiber.ErrorHandler {
 		if answer.Status == http.StatusRequestHeaderFieldsTooLarge {
 			linger(c.Context().Conn(), c.Context().Conn())
 		}
-		setProtections(c) // what cannot be read as a request comes here first
+		if RequestID(c) == "" { // what cannot be read as a request comes here first
+			setRequestID(c)
+		}
+		setProtections(c)
 		if answer.Status >= http.StatusInternalServerError {
 			log.ErrorContext(c.UserContext(), "request failed", "method", c.Method(), "route", c.Route().Path, "status", answer.Status, "error", err)
 		}
@@ -126,7 +129,7 @@ func fiberMessage(c *fiber.Ctx, err *fiber.Error) string {
 	case http.StatusNotFound:
 		return "Not found."
 	case http.StatusMethodNotAllowed:
-		return fmt.Sprintf("Method %q not allowed.", c.Method())
+		return fmt.Sprintf("Method %q not allowed.", methodOf(c))
 	case http.StatusRequestEntityTooLarge:
 		return "Request body too large."
 	case http.StatusRequestHeaderFieldsTooLarge:

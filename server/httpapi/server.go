@@ -9,10 +9,12 @@ import (
 	"log/slog"
 	"regexp"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/gofiber/fiber/v2"
+	"github.com/valyala/fasthttp"
 )
 
 // Bounds of one request.
@@ -50,6 +52,7 @@ func New(options Options) *fiber.App {
 		app.Server().KeepHijackedConns = true // a socket outlives the handler of its handshake, and closes itself
 		app.Server().ConnState = newNewcomers(handshakesAtOnce).note
 	}
+	app.Server().Handler = nameOther(app.Server().Handler)
 	app.Use(identify)
 	if options.Trace != nil {
 		app.Use(options.Trace)
@@ -84,6 +87,35 @@ func config(options Options) fiber.Config {
 	return config
 }
 
+// otherMethod is what Fiber takes for all methods that it does not know, which it would answer by itself and in
+// other words. No route has it.
+const otherMethod = fiber.MethodTrace
+
+type methodKey struct{}
+
+// nameOther makes requests of methods that Fiber does not know such of one that no path has.
+func nameOther(handle fasthttp.RequestHandler) fasthttp.RequestHandler {
+	return func(r *fasthttp.RequestCtx) {
+		if method := r.Method(); !isMethod(method) {
+			r.SetUserValue(methodKey{}, string(method))
+			r.Request.Header.SetMethod(otherMethod)
+		}
+		handle(r)
+	}
+}
+
+func isMethod(name []byte) bool {
+	return slices.ContainsFunc(fiber.DefaultMethods, func(known string) bool { return string(name) == known })
+}
+
+// methodOf is the method that the client sent.
+func methodOf(c *fiber.Ctx) string {
+	if other, ok := c.Locals(methodKey{}).(string); ok {
+		return other
+	}
+	return c.Method()
+}
+
 // EncodeJSON writes a value as JSON with <, > and & as they are.
 func EncodeJSON(value any) ([]byte, error) {
 	var buffer bytes.Buffer
@@ -99,13 +131,17 @@ var saneRequestID = regexp.MustCompile(`^[A-Za-z0-9._:/+=-]{1,128}$`)
 
 // identify takes the client's request id if it is sane, else makes one, and echoes it.
 func identify(c *fiber.Ctx) error {
+	setRequestID(c)
+	return c.Next()
+}
+
+func setRequestID(c *fiber.Ctx) {
 	id := strings.Clone(c.Get(fiber.HeaderXRequestID))
 	if id == "" || !saneRequestID.MatchString(id) {
 		id = rand.Text()
 	}
 	c.SetUserContext(WithRequestID(context.Background(), id))
 	c.Set(fiber.HeaderXRequestID, id)
-	return c.Next()
 }
 
 // RequestID is the id that the request's log lines bear.
