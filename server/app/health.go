@@ -14,7 +14,10 @@ import (
 	"github.com/shopkeeper-dev/shopkeeper/server/pubsub"
 )
 
-const probeTimeout = 2 * time.Second
+const (
+	probeTimeout = 2 * time.Second
+	retryProbe   = "2" // seconds
+)
 
 type phase int32
 
@@ -54,7 +57,7 @@ func (h *health) ready(c *fiber.Ctx) error {
 	defer cancel()
 	report := h.report(ctx)
 	if report.Status != "ready" {
-		c.Status(http.StatusServiceUnavailable)
+		c.Status(http.StatusServiceUnavailable).Set(fiber.HeaderRetryAfter, retryProbe)
 	}
 	return c.JSON(report)
 }

@@ -1,6 +1,7 @@
 package openapi_test
 
 import (
+	"slices"
 	"testing"
 
 	"github.com/getkin/kin-openapi/openapi3"
@@ -27,6 +28,11 @@ func TestTheDocumentIsValid(t *testing.T) {
 		for method, operation := range document.Paths.Value(path).Operations() {
 			if operation.OperationID == "" || operation.Summary == "" || len(operation.Tags) != 1 {
 				t.Errorf("%s %s lacks a name, a summary or a tag", method, path)
+			}
+			for _, parameter := range slices.Concat(document.Paths.Value(path).Parameters, operation.Parameters) {
+				if parameter.Value.Description == "" {
+					t.Errorf("%s %s does not say what %s is", method, path, parameter.Value.Name)
+				}
 			}
 		}
 	}
