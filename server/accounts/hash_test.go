@@ -12,7 +12,7 @@ import (
 func noLastCheck() error { return nil }
 
 func TestHash(t *testing.T) {
-	hasher := newHasher(owaspCost)
+	hasher := New(Options{}).hasher // as it is unless somebody asks for another
 	hash, err := hasher.hash(t.Context(), "correct horse")
 	if err != nil {
 		t.Fatal(err)

@@ -97,6 +97,10 @@ func TestKeysAreForgottenAfterADay(t *testing.T) {
 			return s.anna.With(keyHeader, key).Post("/api/orders/", home)
 		}
 		first := order("old")
+		s.change(t, "UPDATE order_keys SET created_at = ?", database.Now().Add(-24*time.Hour+time.Minute))
+		if again := order("old"); again.Body != first.Body {
+			t.Errorf("within the day the key answers %d %s", again.Status, again.Body)
+		}
 		s.change(t, "UPDATE order_keys SET created_at = ?", database.Now().Add(-24*time.Hour-time.Second))
 		if second := order("old"); second.Status != http.StatusCreated || second.Body == first.Body {
 			t.Errorf("after a day the key answers %d %s", second.Status, second.Body)

@@ -26,13 +26,17 @@ func NewGuard(limiter *Limiter, limits Limits, proxies httpapi.Proxies) *Guard {
 func (g *Guard) Login(c *fiber.Ctx) error { return g.before(c, g.limits.Login, g.proxies.Network(c)) }
 
 // Register bounds registrations, by address.
-func (g *Guard) Register(c *fiber.Ctx) error { return g.before(c, g.limits.Register, g.proxies.Network(c)) }
+func (g *Guard) Register(c *fiber.Ctx) error {
+	return g.before(c, g.limits.Register, g.proxies.Network(c))
+}
 
 // Reset bounds requests to reset a password, by address.
 func (g *Guard) Reset(c *fiber.Ctx) error { return g.before(c, g.limits.Reset, g.proxies.Network(c)) }
 
 // Anonymous bounds what needs no token, by address.
-func (g *Guard) Anonymous(c *fiber.Ctx) error { return g.before(c, g.limits.Anonymous, g.proxies.Network(c)) }
+func (g *Guard) Anonymous(c *fiber.Ctx) error {
+	return g.before(c, g.limits.Anonymous, g.proxies.Network(c))
+}
 
 // User bounds what one user asks; it stands behind the check of the token.
 func (g *Guard) User(c *fiber.Ctx) error {
