@@ -243,7 +243,8 @@ type Pods struct {
 	// +optional
 	// +kubebuilder:validation:MaxProperties=50
 	// +kubebuilder:validation:XValidation:rule="self.all(key, !key.startsWith('app.kubernetes.io/') && !key.startsWith('shopkeeper.dev/'))",message="keys under app.kubernetes.io/ and shopkeeper.dev/ are the operator's own: choose another prefix"
-	PodLabels map[string]string `json:"podLabels,omitempty"`
+	// +kubebuilder:validation:XValidation:rule="self.all(key, key.matches('^([a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?$'))",message="each key must be the name of a label, such as team or example.com/team: at most 63 letters, digits, '-', '_' and '.'"
+	PodLabels map[string]LabelValue `json:"podLabels,omitempty"`
 
 	// PodAnnotations are added to the pods.
 	//
@@ -261,6 +262,12 @@ type Pods struct {
 	// +kubebuilder:validation:XValidation:rule="self.all(env, !(env.name in ['SHOP_DATABASE_URL','SHOP_DATABASE_URL_FILE','SHOP_REDIS_URL','SHOP_REDIS_URL_FILE','SHOP_SIGNING_KEYS','SHOP_SIGNING_KEYS_FILE','SHOP_ADMIN_EMAIL','SHOP_ADMIN_PASSWORD','SHOP_ADMIN_PASSWORD_FILE','SHOP_ROLES','SHOP_API_ADDR','SHOP_NOTIFICATIONS_ADDR','SHOP_METRICS_ADDR','SHOP_ISSUER','SHOP_PUBLIC_URL','SHOP_TRUSTED_PROXIES','SHOP_PUBLIC_CATALOG','SHOP_ALLOWED_ORIGINS','SHOP_CORS_ORIGINS','SHOP_RATE_LIMITS','SHOP_ACCESS_TOKEN_TTL','SHOP_REFRESH_TOKEN_TTL','SHOP_DRAIN_SECONDS','SHOP_LOG_FORMAT']))",message="the operator sets SHOP_DATABASE_URL, SHOP_REDIS_URL, SHOP_SIGNING_KEYS, SHOP_ADMIN_*, SHOP_ROLES, SHOP_*_ADDR, SHOP_ISSUER, SHOP_PUBLIC_URL, SHOP_TRUSTED_PROXIES, SHOP_PUBLIC_CATALOG, SHOP_ALLOWED_ORIGINS, SHOP_CORS_ORIGINS, SHOP_RATE_LIMITS, SHOP_*_TOKEN_TTL, SHOP_DRAIN_SECONDS and SHOP_LOG_FORMAT itself: use the field of the spec instead"
 	Env []corev1.EnvVar `json:"env,omitempty"`
 }
+
+// LabelValue is the value of a label.
+//
+// +kubebuilder:validation:MaxLength=63
+// +kubebuilder:validation:XValidation:rule="self.matches('^([A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?)?$')",message="must be the value of a label: letters, digits, '-', '_' and '.', with a letter or a digit at either end"
+type LabelValue string
 
 // TopologySpread bounds how unevenly pods spread over the values of a node label.
 type TopologySpread struct {
@@ -811,7 +818,8 @@ type PodMonitor struct {
 	// +optional
 	// +kubebuilder:validation:MaxProperties=50
 	// +kubebuilder:validation:XValidation:rule="self.all(key, !key.startsWith('app.kubernetes.io/') && !key.startsWith('shopkeeper.dev/'))",message="keys under app.kubernetes.io/ and shopkeeper.dev/ are the operator's own: choose another prefix"
-	Labels map[string]string `json:"labels,omitempty"`
+	// +kubebuilder:validation:XValidation:rule="self.all(key, key.matches('^([a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?$'))",message="each key must be the name of a label, such as team or example.com/team: at most 63 letters, digits, '-', '_' and '.'"
+	Labels map[string]LabelValue `json:"labels,omitempty"`
 }
 
 // Dashboard is about the ConfigMap with the dashboard.
@@ -821,7 +829,8 @@ type Dashboard struct {
 	// +kubebuilder:default={grafana_dashboard: "1"}
 	// +kubebuilder:validation:MaxProperties=50
 	// +kubebuilder:validation:XValidation:rule="self.all(key, !key.startsWith('app.kubernetes.io/') && !key.startsWith('shopkeeper.dev/'))",message="keys under app.kubernetes.io/ and shopkeeper.dev/ are the operator's own: choose another prefix"
-	Labels map[string]string `json:"labels,omitempty"`
+	// +kubebuilder:validation:XValidation:rule="self.all(key, key.matches('^([a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?$'))",message="each key must be the name of a label, such as team or example.com/team: at most 63 letters, digits, '-', '_' and '.'"
+	Labels map[string]LabelValue `json:"labels,omitempty"`
 }
 
 // NetworkPolicy says who may connect to the shop's pods. PostgreSQL and Redis

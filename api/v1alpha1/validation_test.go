@@ -104,6 +104,13 @@ func TestRefusals(t *testing.T) {
 		{"interval of a day", `monitoring: {podMonitor: {interval: 24h}}`, `spec.monitoring.podMonitor.interval: Invalid value: "24h": must be a duration between 1s and 1h, such as 30s`},
 		{"monitor label of the operator's", `monitoring: {podMonitor: {labels: {app.kubernetes.io/name: x}}}`, `spec.monitoring.podMonitor.labels: Invalid value: keys under app.kubernetes.io/ and shopkeeper.dev/ are the operator's own: choose another prefix`},
 		{"dashboard label of the operator's", `monitoring: {dashboard: {labels: {shopkeeper.dev/x: x}}}`, `spec.monitoring.dashboard.labels: Invalid value: keys under app.kubernetes.io/ and shopkeeper.dev/ are the operator's own: choose another prefix`},
+		{"dashboard label that is none", `monitoring: {dashboard: {labels: {"grafana dashboard": "1"}}}`, `spec.monitoring.dashboard.labels: Invalid value: each key must be the name of a label, such as team or example.com/team: at most 63 letters, digits, '-', '_' and '.'`},
+		{"dashboard label of no value", `monitoring: {dashboard: {labels: {grafana_dashboard: "yes, please"}}}`, `spec.monitoring.dashboard.labels[grafana_dashboard]: Invalid value: "yes, please": must be the value of a label: letters, digits, '-', '_' and '.', with a letter or a digit at either end`},
+		{"dashboard labels without end", `monitoring: {dashboard: {labels: {` + manyLabels(51) + `}}}`, `spec.monitoring.dashboard.labels: Too many: 51: must have at most 50 items`},
+		{"monitor label that is none", `monitoring: {podMonitor: {labels: {example.com/a/b: x}}}`, `spec.monitoring.podMonitor.labels: Invalid value: each key must be the name of a label`},
+		{"monitor label too long", `monitoring: {podMonitor: {labels: {a: ` + strings.Repeat("a", 64) + `}}}`, `spec.monitoring.podMonitor.labels.a: Too long: may not be more than 63 bytes`},
+		{"pod label that is none", `api: {podLabels: {-a: x}}`, `spec.api.podLabels: Invalid value: each key must be the name of a label`},
+		{"pod label of no value", `notifications: {podLabels: {a: x-}}`, `spec.notifications.podLabels[a]: Invalid value: "x-": must be the value of a label`},
 		{"policy by word", `networkPolicy: {enabled: "on"}`, `spec.networkPolicy.enabled: Invalid value: "string": spec.networkPolicy.enabled in body must be of type boolean`},
 		{"policy with a port", `networkPolicy: {clients: [{ports: [80]}]}`, `unknown field "spec.networkPolicy.clients[0].ports"`},
 		{"unknown field", `replicas: 3`, `unknown field "spec.replicas"`},
@@ -130,6 +137,14 @@ func TestRefusals(t *testing.T) {
 			}
 		})
 	}
+}
+
+func manyLabels(count int) string {
+	var all []string
+	for i := range count {
+		all = append(all, fmt.Sprintf("a%d: x", i))
+	}
+	return strings.Join(all, ", ")
 }
 
 // TestChangesRefused has the rules about what cannot change.
@@ -186,6 +201,7 @@ func TestAccepted(t *testing.T) {
 		"monitoring":              `monitoring: {podMonitor: {interval: 30s, labels: {release: prometheus}}, dashboard: {}}`,
 		"all states":              `{paused: true, hibernated: true, deletionPolicy: Delete, rollback: Auto}`,
 		"spread and priority":     `api: {topologySpread: [{topologyKey: topology.kubernetes.io/zone, whenUnsatisfiable: DoNotSchedule}], priorityClass: system-cluster-critical}`,
+		"labels":                  `{api: {podLabels: {team: Web, example.com/a.b_c: ""}}, monitoring: {dashboard: {labels: {grafana_dashboard: "1"}}}}`,
 		"a setting more":          `api: {env: [{name: SHOP_LOG_LEVEL, value: debug}, {name: OTEL_TOKEN, valueFrom: {secretKeyRef: {name: a, key: b}}}]}`,
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -82,7 +82,7 @@ func deployment(shop *shopv1.Shop, release Release, credentials Credentials, rol
 				WithMaxUnavailable(intstr.FromInt32(0)).
 				WithMaxSurge(intstr.FromInt32(1)))).
 		WithTemplate(corev1ac.PodTemplateSpec().
-			WithLabels(merged(role.pods.PodLabels, ChildLabels(shop, role.component), version)).
+			WithLabels(merged(plain(role.pods.PodLabels), ChildLabels(shop, role.component), version)).
 			WithAnnotations(merged(role.pods.PodAnnotations, map[string]string{AnnotationSecretsHash: credentials.Hash()})).
 			WithSpec(serverPod(shop, release, role)))
 	object := appsv1ac.Deployment(role.name, shop.Namespace).

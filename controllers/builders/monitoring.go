@@ -20,7 +20,7 @@ import (
 func PodMonitor(shop *shopv1.Shop) *kinds.PodMonitorConfiguration {
 	wanted := shop.Spec.Monitoring.PodMonitor
 	object := metadata(shop, PodMonitorName(shop), ComponentServer)
-	object.WithLabels(wanted.Labels)
+	object.WithLabels(plain(wanted.Labels))
 	return kinds.NewPodMonitor(object, kinds.PodMonitorSpec{
 		Selector: metav1.LabelSelector{
 			MatchLabels: map[string]string{LabelName: appName, LabelInstance: shop.Name},
@@ -72,7 +72,7 @@ func Dashboard(shop *shopv1.Shop) *corev1ac.ConfigMapApplyConfiguration {
 		"{UID}", shortHash("dashboard", shop.Namespace, shop.Name),
 	).Replace(ownDashboard())
 	return corev1ac.ConfigMap(DashboardName(shop), shop.Namespace).
-		WithLabels(shop.Spec.Monitoring.Dashboard.Labels).
+		WithLabels(plain(shop.Spec.Monitoring.Dashboard.Labels)).
 		WithLabels(ChildLabels(shop, ComponentServer)).
 		WithOwnerReferences(owner(shop)).
 		WithData(map[string]string{"shop-" + shop.Namespace + "-" + shop.Name + ".json": filled})

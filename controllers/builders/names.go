@@ -126,6 +126,15 @@ func owner(shop *shopv1.Shop) *metav1ac.OwnerReferenceApplyConfiguration {
 		WithBlockOwnerDeletion(true)
 }
 
+// plain are labels that the schema has checked.
+func plain(labels map[string]shopv1.LabelValue) map[string]string {
+	strings := map[string]string{}
+	for name, value := range labels {
+		strings[name] = string(value)
+	}
+	return strings
+}
+
 // merged is the union of maps; the last one that has a key wins.
 func merged(parts ...map[string]string) map[string]string {
 	union := map[string]string{}

@@ -246,7 +246,7 @@ func TestKindsThatAreMissing(t *testing.T) {
 	w.serve(`ingress: {host: shop.example.com}`)
 	w.changeShop(func(spec *shopv1.ShopSpec) {
 		spec.Ingress.TLS = &shopv1.TLS{IssuerRef: &shopv1.IssuerRef{Name: "letsencrypt"}}
-		spec.Monitoring.PodMonitor = &shopv1.PodMonitor{Labels: map[string]string{"release": "prometheus"}}
+		spec.Monitoring.PodMonitor = &shopv1.PodMonitor{Labels: map[string]shopv1.LabelValue{"release": "prometheus"}}
 	})
 	contain(t, w.waitFor(shopv1.ConditionIngressReady, "False", shopv1.ReasonCertManagerMissing), "Certificate of cert-manager.io/v1", "install cert-manager")
 	contain(t, w.waitFor(shopv1.ConditionMonitoringReady, "False", shopv1.ReasonPodMonitorMissing), "PodMonitor of monitoring.coreos.com/v1", "install the Prometheus Operator")
