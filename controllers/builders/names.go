@@ -25,6 +25,10 @@ const (
 // mount changes.
 const AnnotationSecretsHash = "shopkeeper.dev/secrets-hash"
 
+// AnnotationDataImage on the claim of a PostgreSQL volume is the image whose data
+// it has: another major version could not read it.
+const AnnotationDataImage = "shopkeeper.dev/data-image"
+
 // AnnotationRolledBack on the API's Deployment names the release that made no
 // progress, for as long as the one before runs in its place. Taking it off tries
 // that release again.

@@ -98,14 +98,27 @@ func statefulSet(shop *shopv1.Shop, set dataSet) *appsv1ac.StatefulSetApplyConfi
 				WithLabels(ChildLabels(shop, set.component))))
 }
 
+// DataImage is the image whose data a volume has, as noted on its claim, or "".
+// The volume may outlive the StatefulSet, and the Shop.
+func DataImage(claim *corev1.PersistentVolumeClaim) string {
+	if claim == nil || claim.DeletionTimestamp != nil {
+		return ""
+	}
+	return claim.Annotations[AnnotationDataImage]
+}
+
 // DataClaim is the claim of a StatefulSet's pod, which the StatefulSet made. The
-// operator sets its size, and makes it go with the Shop if the spec says so.
-func DataClaim(shop *shopv1.Shop, set string, component Component, size resource.Quantity) *corev1ac.PersistentVolumeClaimApplyConfiguration {
+// operator sets its size, notes whose data it has if that is known, and makes it
+// go with the Shop if the spec says so.
+func DataClaim(shop *shopv1.Shop, set string, component Component, size resource.Quantity, image string) *corev1ac.PersistentVolumeClaimApplyConfiguration {
 	claim := corev1ac.PersistentVolumeClaim(DataClaimName(set), shop.Namespace).
 		WithLabels(ChildLabels(shop, component)).
 		WithSpec(corev1ac.PersistentVolumeClaimSpec().
 			WithResources(corev1ac.VolumeResourceRequirements().
 				WithRequests(corev1.ResourceList{corev1.ResourceStorage: size})))
+	if image != "" {
+		claim.WithAnnotations(map[string]string{AnnotationDataImage: image})
+	}
 	if GoesWithShop(shop) {
 		claim.WithOwnerReferences(owner(shop))
 	}

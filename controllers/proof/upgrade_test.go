@@ -8,11 +8,13 @@ import (
 	"strings"
 	"testing"
 
+	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"sigs.k8s.io/yaml"
 
+	shopv1 "github.com/shopkeeper-dev/shopkeeper/api/v1alpha1"
 	"github.com/shopkeeper-dev/shopkeeper/controllers/builders"
 )
 
@@ -55,6 +57,70 @@ func TestAnOperatorUpgradeRestartsNothing(t *testing.T) {
 				s.mustMatch(file, spec)
 			}
 		})
+	}
+}
+
+// TestDataStaysReadable: an operator whose default is another major version of
+// PostgreSQL leaves the one that can read the data: of a Shop that runs, of one
+// whose StatefulSet somebody deletes, and of one that is deleted and made again
+// on the data that stayed. A Shop that asks for another one then is told.
+func TestDataStaysReadable(t *testing.T) {
+	t.Parallel()
+	s := newStage(t)
+	s.apply(`{}`)
+	s.settle()
+	s.mustBeReady()
+	s.defaults.PostgresImage = "docker.io/library/postgres:18"
+	s.restart()
+	for _, step := range []struct {
+		what string
+		do   func()
+	}{
+		{"an upgrade of the operator", func() {}},
+		{"the loss of the StatefulSet", func() { s.delete("StatefulSet", "acme-db") }},
+		{"a life without it", func() {
+			s.makeSecret("elsewhere", map[string]string{"database": "postgres://db.example.com/shop"}, nil)
+			s.edit(`{database: {managed: null, external: {urlSecretRef: {name: elsewhere, key: database}}}}`)
+			s.settle()
+			s.mustBeReady()
+			s.edit(`{database: {external: null, managed: {}}}`)
+		}},
+		{"the loss of the Shop", func() { s.delete("Shop", "acme"); s.settle(); s.apply(`{}`) }},
+	} {
+		step.do()
+		s.settle()
+		s.mustBeReady()
+		s.mustRun("acme-db", "docker.io/library/postgres:17", step.what)
+	}
+
+	s.delete("Shop", "acme")
+	s.settle()
+	s.apply(`{database: {managed: {version: "18"}}}`)
+	s.settle()
+	s.mustSay(shopv1.ConditionDatabaseReady, shopv1.ReasonMajorVersionRefused)
+	s.mustRun("acme-db", "docker.io/library/postgres:17", "a Shop of another major version")
+	s.edit(`{database: {managed: {version: null}}}`)
+	s.settle()
+	s.mustBeReady()
+
+	s.delete("Shop", "acme")
+	s.settle()
+	s.delete("PersistentVolumeClaim", "data-acme-db-0") // whoever wants none of it
+	s.apply(`{}`)
+	s.settle()
+	s.mustBeReady()
+	s.mustRun("acme-db", "docker.io/library/postgres:18", "the loss of the data")
+}
+
+// mustRun fails unless a StatefulSet is of an image.
+func (s *stage) mustRun(name, image, after string) {
+	s.t.Helper()
+	object := s.replica.at(s.replica.revision(), key{"StatefulSet", name})
+	if object == nil {
+		s.t.Fatalf("after %s there is no StatefulSet %s", after, name)
+	}
+	if got := builders.ImageOf(as(object, &appsv1.StatefulSet{})); got != image {
+		s.t.Errorf("after %s, %s is of the image %s, want %s", after, name, got, image)
 	}
 }
 

@@ -187,13 +187,17 @@ func (p *plan) wantDatabase(shop *shopv1.Shop, observed *observation, defaults b
 	name := builders.DatabaseName(shop)
 	set := find[*appsv1.StatefulSet](observed.children, "StatefulSet", name)
 	wanted := builders.WantedDatabaseVolume(shop)
-	running := builders.ImageOf(set)
+	data := builders.DataImage(find[*corev1.PersistentVolumeClaim](observed.children, "PersistentVolumeClaim", builders.DataClaimName(name)))
+	running := cmp.Or(builders.ImageOf(set), data)
+	if accepts(set) {
+		data = running
+	}
 	image := builders.DatabaseImage(shop, running, defaults)
-	if hasData := shop.Status.SchemaVersion > 0 || accepts(set); hasData && builders.IsOtherMajor(running, image) {
+	if hasData := shop.Status.SchemaVersion > 0 || data != ""; hasData && builders.IsOtherMajor(running, image) {
 		p.refused, image = image, running
 	}
 	p.want(builders.DatabaseService(shop), builders.DatabaseStatefulSet(shop, image, builders.VolumeOf(set, wanted), dataReplicas(shop, observed)))
-	p.wantClaim(shop, observed.children, name, builders.ComponentDatabase, wanted)
+	p.wantClaim(shop, observed.children, name, builders.ComponentDatabase, wanted, data)
 }
 
 func (p *plan) wantRedis(shop *shopv1.Shop, observed *observation, defaults builders.Defaults, credentials builders.Credentials) {
@@ -202,13 +206,13 @@ func (p *plan) wantRedis(shop *shopv1.Shop, observed *observation, defaults buil
 	wanted := builders.WantedRedisVolume(shop)
 	image := cmp.Or(shop.Spec.Redis.Managed.Image, builders.ImageOf(set), defaults.RedisImage)
 	p.want(builders.RedisService(shop), builders.RedisStatefulSet(shop, image, builders.VolumeOf(set, wanted), dataReplicas(shop, observed), credentials))
-	p.wantClaim(shop, observed.children, name, builders.ComponentRedis, wanted)
+	p.wantClaim(shop, observed.children, name, builders.ComponentRedis, wanted, "")
 }
 
-// wantClaim grows a volume that is smaller than wanted, and has it go with the
-// Shop or stay behind as the spec says. A claim that needs neither is left to
-// its StatefulSet.
-func (p *plan) wantClaim(shop *shopv1.Shop, all children, set string, component builders.Component, wanted builders.Volume) {
+// wantClaim grows a volume that is smaller than wanted, has it go with the Shop or
+// stay behind as the spec says, and notes on it whose data it has. A claim that
+// needs none of it is left to its StatefulSet.
+func (p *plan) wantClaim(shop *shopv1.Shop, all children, set string, component builders.Component, wanted builders.Volume, data string) {
 	claim := find[*corev1.PersistentVolumeClaim](all, "PersistentVolumeClaim", builders.DataClaimName(set))
 	if claim == nil || claim.DeletionTimestamp != nil {
 		return
@@ -219,8 +223,8 @@ func (p *plan) wantClaim(shop *shopv1.Shop, all children, set string, component 
 		size = wanted.Size
 	}
 	wasSeenTo := claim.Annotations[apply.AnnotationHash] != ""
-	if isSmall || wasSeenTo || builders.GoesWithShop(shop) {
-		p.want(builders.DataClaim(shop, set, component, size))
+	if isSmall || wasSeenTo || data != "" || builders.GoesWithShop(shop) {
+		p.want(builders.DataClaim(shop, set, component, size, data))
 	}
 }
 

@@ -131,7 +131,7 @@ func judgeDatabase(shop *shopv1.Shop, observed *observation, plan *plan) verdict
 	judged := judgeData(shop, observed, shopv1.ConditionDatabaseReady, "PostgreSQL", builders.DatabaseName(shop))
 	if plan.refused != "" && judged.state == ready {
 		return verdict{judged.condition, stalled, shopv1.ReasonMajorVersionRefused, fmt.Sprintf(
-			"PostgreSQL serves on as it is: %s is of another major version, which cannot read the data. Put spec.database.managed back, or make a new Shop and move the data with pg_dump.", plan.refused)}
+			"PostgreSQL serves on as it is: %s is of another major version, which cannot read the data. Remove version and image from spec.database.managed to stay with the one that can, or make a new Shop and move the data with pg_dump.", plan.refused)}
 	}
 	return judged
 }
