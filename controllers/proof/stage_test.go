@@ -299,7 +299,11 @@ func (s *stage) condition(kind string) metav1.Condition {
 	if object == nil {
 		s.t.Fatal("there is no Shop")
 	}
-	found := meta.FindStatusCondition(as(object, &shopv1.Shop{}).Status.Conditions, kind)
+	acme := as(object, &shopv1.Shop{})
+	if err := kubetest.CheckStatus(acme); err != nil && acme.Status.ObservedGeneration > 0 {
+		s.t.Errorf("the status breaks the rules: %v", err)
+	}
+	found := meta.FindStatusCondition(acme.Status.Conditions, kind)
 	if found == nil {
 		return metav1.Condition{}
 	}

@@ -3,11 +3,9 @@ package shop
 import (
 	"context"
 	"crypto/rand"
-	"errors"
 	"fmt"
 	"net/http"
 	"os"
-	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -198,51 +196,13 @@ func (w *world) watchStatus(c client.WithWatch) {
 	watching.Go(func() {
 		for event := range statuses.ResultChan() {
 			if shop, ok := event.Object.(*shopv1.Shop); ok && shop.Status.ObservedGeneration > 0 {
-				if err := checkStatus(shop); err != nil {
+				if err := kubetest.CheckStatus(shop); err != nil {
 					w.t.Errorf("a status breaks the rules: %v\n%+v", err, shop.Status)
 				}
 			}
 		}
 	})
 	w.t.Cleanup(func() { statuses.Stop(); watching.Wait() })
-}
-
-var camelCase = regexp.MustCompile(`^[A-Z][A-Za-z]+$`)
-
-// checkStatus has the rules of kstatus, and our own: a status is about one
-// generation, and a condition says why.
-func checkStatus(shop *shopv1.Shop) error {
-	conditions := shop.Status.Conditions
-	is := func(kind string) bool { return meta.IsStatusConditionTrue(conditions, kind) }
-	var problems []error
-	for _, condition := range conditions {
-		if condition.ObservedGeneration != shop.Status.ObservedGeneration {
-			problems = append(problems, fmt.Errorf("%s is of generation %d", condition.Type, condition.ObservedGeneration))
-		}
-		if !camelCase.MatchString(condition.Reason) || condition.Message == "" {
-			problems = append(problems, fmt.Errorf("%s has the reason %q and the message %q", condition.Type, condition.Reason, condition.Message))
-		}
-		abnormal := condition.Type == shopv1.ConditionReconciling || condition.Type == shopv1.ConditionStalled
-		if abnormal && condition.Status != metav1.ConditionTrue {
-			problems = append(problems, fmt.Errorf("%s is there and %s", condition.Type, condition.Status))
-		}
-	}
-	if trues := count(is(shopv1.ConditionReady), is(shopv1.ConditionReconciling), is(shopv1.ConditionStalled)); trues != 1 {
-		problems = append(problems, errors.New("not exactly one of Ready, Reconciling and Stalled is true"))
-	}
-	if shop.Status.ObservedGeneration > shop.Generation {
-		problems = append(problems, errors.New("the status is of a generation to come"))
-	}
-	return errors.Join(problems...)
-}
-
-func count(facts ...bool) (trues int) {
-	for _, fact := range facts {
-		if fact {
-			trues++
-		}
-	}
-	return trues
 }
 
 // calls are the requests that the operator makes, but for watches, and for what
