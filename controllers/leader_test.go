@@ -46,7 +46,8 @@ func operate() {
 }
 
 // TestOneOperatorWorks: of two processes one writes; the other takes over when it
-// is told to stop, and when it is killed.
+// is told to stop, when it is killed, and when it is stopped in the middle of a
+// write: awake again, it finds that another one works, and its write too late.
 func TestOneOperatorWorks(t *testing.T) {
 	installRights(t)
 	scheme, err := shop.NewScheme()
@@ -71,9 +72,22 @@ func TestOneOperatorWorks(t *testing.T) {
 	third := h.start("third")
 	second.end(syscall.SIGKILL, false)
 	h.expectWork("103")
-	third.end(syscall.SIGTERM, true)
+	fourth := h.start("fourth")
+	release := h.hold("third")
+	h.change("104")
+	<-h.held
+	third.signal(syscall.SIGSTOP)
+	h.expectWork("105")
+	release()
+	kubetest.Eventually(t, func() error { return h.isRefused("third") })
+	third.end(syscall.SIGCONT, false)
+	if !strings.Contains(third.log.String(), "another one works now") {
+		t.Errorf("one that slept did not find out: %s", third.log)
+	}
+	h.expectWork("106")
+	fourth.end(syscall.SIGTERM, true)
 
-	if writers := slices.Compact(slices.Clone(h.writers)); !slices.Equal(writers, []string{"first", "second", "third"}) {
+	if writers := slices.Compact(slices.Clone(h.writers)); !slices.Equal(writers, []string{"first", "second", "third", "fourth"}) {
 		t.Errorf("one after another these wrote: %q", writers)
 	}
 }
@@ -86,7 +100,29 @@ type handover struct {
 
 	mutex   sync.Mutex
 	writers []string // who made each write
+	refused []string // who tried to make one that came too late
 	heard   []string // who asked for the lease
+
+	sleeper string        // whose next write is held back
+	held    chan struct{} // closed when it is
+	passes  chan struct{} // closed when it goes on
+}
+
+// hold holds back the next write of an operator until release.
+func (h *handover) hold(name string) (release func()) {
+	h.mutex.Lock()
+	defer h.mutex.Unlock()
+	h.sleeper, h.held, h.passes = name, make(chan struct{}), make(chan struct{})
+	return sync.OnceFunc(func() { close(h.passes) })
+}
+
+func (h *handover) isRefused(name string) error {
+	h.mutex.Lock()
+	defer h.mutex.Unlock()
+	if !slices.Contains(h.refused, name) {
+		return fmt.Errorf("no write of the %s operator was refused", name)
+	}
+	return nil
 }
 
 // operator is one process.
@@ -125,12 +161,17 @@ func (h *handover) start(name string) *operator {
 	return o
 }
 
+func (o *operator) signal(signal syscall.Signal) {
+	o.t.Helper()
+	if err := o.process.Process.Signal(signal); err != nil {
+		o.t.Fatal(err)
+	}
+}
+
 // end ends an operator, which ends well if it is asked to.
 func (o *operator) end(by syscall.Signal, isWell bool) {
 	o.t.Helper()
-	if err := o.process.Process.Signal(by); err != nil {
-		o.t.Fatal(err)
-	}
+	o.signal(by)
 	select {
 	case err := <-o.ended:
 		if (err == nil) != isWell {
@@ -159,9 +200,10 @@ func (h *handover) door(name string) string {
 		Transport: onward, FlushInterval: -1,
 		Rewrite: func(request *httputil.ProxyRequest) {
 			request.SetURL(target)
-			h.note(name, request.In)
+			h.pass(name, request.In)
 		},
-		ErrorHandler: func(w http.ResponseWriter, _ *http.Request, _ error) { w.WriteHeader(http.StatusBadGateway) },
+		ModifyResponse: func(response *http.Response) error { h.note(name, response); return nil },
+		ErrorHandler:   func(w http.ResponseWriter, _ *http.Request, _ error) { w.WriteHeader(http.StatusBadGateway) },
 	}
 	server := httptest.NewTLSServer(proxy)
 	h.t.Cleanup(func() { server.CloseClientConnections(); server.Close() })
@@ -169,19 +211,42 @@ func (h *handover) door(name string) string {
 	return kubetest.Kubeconfig(h.t, &rest.Config{Host: server.URL, TLSClientConfig: rest.TLSClientConfig{CAData: authority}}, operatorNamespace)
 }
 
-func (h *handover) note(name string, request *http.Request) {
+// pass lets a request through, when it may.
+func (h *handover) pass(name string, request *http.Request) {
+	h.mutex.Lock()
+	defer h.mutex.Unlock()
+	if strings.Contains(request.URL.Path, "/leases") {
+		h.heard = append(h.heard, name)
+	}
+	if isWrite(request) && name == h.sleeper {
+		h.sleeper = ""
+		close(h.held)
+		h.mutex.Unlock()
+		<-h.passes
+		h.mutex.Lock()
+	}
+}
+
+// note takes down what came of a write.
+func (h *handover) note(name string, response *http.Response) {
 	h.mutex.Lock()
 	defer h.mutex.Unlock()
 	switch {
-	case strings.Contains(request.URL.Path, "/leases"):
-		h.heard = append(h.heard, name)
-	case request.Method != http.MethodGet && !strings.Contains(request.URL.Path, "/events"):
+	case !isWrite(response.Request):
+	case response.StatusCode == http.StatusConflict:
+		h.refused = append(h.refused, name)
+	default:
 		h.writers = append(h.writers, name)
 	}
 }
 
-// expectWork changes the Shop, and waits until the change has reached PostgreSQL.
-func (h *handover) expectWork(connections string) {
+func isWrite(request *http.Request) bool {
+	path := request.URL.Path
+	return request.Method != http.MethodGet && !strings.Contains(path, "/leases") && !strings.Contains(path, "/events")
+}
+
+// change changes the Shop.
+func (h *handover) change(connections string) {
 	h.t.Helper()
 	ctx, acme := kubetest.Context(h.t), &shopv1.Shop{}
 	kubetest.Eventually(h.t, func() error {
@@ -191,6 +256,13 @@ func (h *handover) expectWork(connections string) {
 		acme.Spec.Database.Managed.Parameters = map[string]string{"max_connections": connections}
 		return h.Update(ctx, acme)
 	})
+}
+
+// expectWork changes the Shop, and waits until the change has reached PostgreSQL.
+func (h *handover) expectWork(connections string) {
+	h.t.Helper()
+	h.change(connections)
+	ctx := kubetest.Context(h.t)
 	kubetest.Eventually(h.t, func() error {
 		set := &appsv1.StatefulSet{}
 		if err := h.Get(ctx, client.ObjectKey{Namespace: h.namespace, Name: "acme-db"}, set); err != nil {

@@ -85,6 +85,7 @@ func parse(arguments []string, usage io.Writer) (*options, error) {
 		"`image` of a new PostgreSQL (RELATED_IMAGE_POSTGRES)")
 	flags.StringVar(&o.defaults.RedisImage, "redis-image", cmp.Or(os.Getenv("RELATED_IMAGE_REDIS"), "docker.io/valkey/valkey:8"),
 		"`image` of a new Redis or Valkey (RELATED_IMAGE_REDIS)")
+	o.defaults.Namespace = ownNamespace()
 	flags.BoolVar(&o.leaderElect, "leader-elect", false, "let only one of several operators work at a time")
 	flags.StringVar(&o.lease, "leader-election-id", "shopkeeper-operator", "`name` of the lease by which it is settled which one; operators with other Shops need another")
 	flags.StringVar(&o.leaseNamespace, "leader-election-namespace", "", "`namespace` of the lease; none means the operator's own")
@@ -118,6 +119,15 @@ func parse(arguments []string, usage io.Writer) (*options, error) {
 	}
 	o.logger, err = newLogger(logFormat, logLevel)
 	return &o, err
+}
+
+// ownNamespace is the namespace of the pod that this is, or "" outside the cluster.
+func ownNamespace() string {
+	name, err := os.ReadFile("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
+	if err != nil {
+		return ""
+	}
+	return strings.TrimSpace(string(name))
 }
 
 func printUsage(flags *flag.FlagSet, cause error, usage io.Writer) {
@@ -197,15 +207,19 @@ func newManager(o *options) (ctrl.Manager, error) {
 	if err != nil {
 		return nil, err
 	}
+	lease, err := newLease(o, cluster)
+	if err != nil {
+		return nil, err
+	}
 	manager, err := ctrl.NewManager(cluster, ctrl.Options{
-		Scheme:                  scheme,
-		Cache:                   shop.CacheOptions(o.namespaces, o.shops),
-		Client:                  client.Options{Cache: shop.ClientCacheOptions(o.namespaces)},
-		Metrics:                 metrics,
-		HealthProbeBindAddress:  o.probeAddress,
-		LeaderElection:          o.leaderElect,
-		LeaderElectionID:        o.lease,
-		LeaderElectionNamespace: o.leaseNamespace,
+		Scheme:                 scheme,
+		Cache:                  shop.CacheOptions(o.namespaces, o.shops),
+		Client:                 client.Options{Cache: shop.ClientCacheOptions(o.namespaces)},
+		Metrics:                metrics,
+		HealthProbeBindAddress: o.probeAddress,
+		LeaderElection:         o.leaderElect,
+
+		LeaderElectionResourceLockInterface: lease,
 		// The process ends with the manager, so its lease may end with it too, and
 		// the next operator need not wait for it to run out.
 		LeaderElectionReleaseOnCancel: true,

@@ -12,6 +12,7 @@ type Defaults struct {
 	ServerImage   string // repository, without tag
 	PostgresImage string // with tag
 	RedisImage    string // with tag
+	Namespace     string // of the operator; "": it runs outside the cluster
 }
 
 // Release is one version of the shop server, as its pods run it.
