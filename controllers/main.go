@@ -178,6 +178,7 @@ func run(o *options) error {
 		Metrics:  measured,
 		Defaults: o.defaults,
 		Random:   rand.Reader,
+		Ask:      shop.AskPod,
 	}
 	if err := reconciler.SetupWithManager(manager, o.concurrency); err != nil {
 		return err

@@ -3,11 +3,13 @@ package main
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"encoding/json"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
+	"net/url"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -17,6 +19,7 @@ import (
 	"time"
 
 	"github.com/fasthttp/websocket"
+	"github.com/jackc/pgx/v5"
 
 	"github.com/shopkeeper-dev/shopkeeper/server/database/databasetest"
 )
@@ -285,6 +288,79 @@ func TestWaitsForDatabaseAndRedis(t *testing.T) {
 	}
 	postgres.Start(t)
 	awaitReady(t, s.api, http.StatusOK)
+}
+
+// A login that is taken away from a server at work shows as what it is: the operator tells of it.
+func TestReadinessTellsARefusalFromAnOutage(t *testing.T) {
+	t.Parallel()
+	database, redis := databasetest.Postgres(t), databasetest.StartRedis(t)
+	name := strings.TrimPrefix(mustParse(t, database).Path, "/")
+	administer(t, database, `CREATE ROLE `+name+` LOGIN SUPERUSER`)
+	t.Cleanup(func() { administer(t, database, `DROP OWNED BY `+name, `DROP ROLE `+name) })
+	own := mustParse(t, database)
+	own.User = url.User(name)
+	settings := []string{"SHOP_DATABASE_URL=" + own.String(), "SHOP_REDIS_URL=" + redis.URL()}
+	output(t, false, []string{"migrate", "up"}, settings...)
+	s := start(t, settings...)
+	awaitReady(t, s.api, http.StatusOK)
+
+	administer(t, database, `ALTER ROLE `+name+` NOLOGIN`, `SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = '`+name+`'`)
+	awaitBody(t, s, http.StatusServiceUnavailable, `"database":"refused"`)
+	administer(t, database, `ALTER ROLE `+name+` LOGIN`)
+	awaitReady(t, s.api, http.StatusOK)
+
+	tell(t, redis.URL(), "CONFIG SET requirepass hush\r\nCLIENT KILL TYPE normal SKIPME no\r\n")
+	awaitBody(t, s, http.StatusOK, `"redis":"refused"`)
+}
+
+// awaitBody waits until the readiness says so.
+func awaitBody(t *testing.T, s *server, status int, text string) {
+	t.Helper()
+	said := ""
+	for deadline := time.Now().Add(20 * time.Second); !strings.Contains(said, text); time.Sleep(20 * time.Millisecond) {
+		if said = awaitReady(t, s.api, status); time.Now().After(deadline) {
+			t.Fatalf("readiness says %s, want %s", said, text)
+		}
+	}
+}
+
+func mustParse(t *testing.T, address string) *url.URL {
+	t.Helper()
+	parsed, err := url.Parse(address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return parsed
+}
+
+func administer(t *testing.T, database string, statements ...string) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	defer cancel()
+	connection, err := pgx.Connect(ctx, database)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer connection.Close(ctx)
+	for _, statement := range statements {
+		if _, err := connection.Exec(ctx, statement); err != nil {
+			t.Fatalf("%s: %v", statement, err)
+		}
+	}
+}
+
+// tell sends commands to a Redis that asks for no password yet.
+func tell(t *testing.T, address, commands string) {
+	t.Helper()
+	connection, err := net.DialTimeout("tcp", mustParse(t, address).Host, 5*time.Second)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer connection.Close()
+	if _, err := io.WriteString(connection, commands); err != nil {
+		t.Fatal(err)
+	}
+	_, _ = io.Copy(io.Discard, connection) // until it is cut too
 }
 
 func awaitLog(t *testing.T, s *server, text string) {

@@ -125,9 +125,13 @@ const (
 	ReasonVolumePending = "VolumePending"
 	// ReasonVolumeFull: the volume has no room left, or nearly none.
 	ReasonVolumeFull = "VolumeFull"
-	// ReasonDatabaseRefuses: the database refuses the login, or is not there; the
-	// migration is tried again at least every minute.
+	// ReasonDatabaseRefuses: the database refuses the login, or is not there; pods
+	// try again by themselves, and the migration at least every minute.
 	ReasonDatabaseRefuses = "DatabaseRefuses"
+	// ReasonRedisRefuses: an external Redis refuses the login.
+	ReasonRedisRefuses = "RedisRefuses"
+	// ReasonUnreachable: the pods do not reach an external database or Redis.
+	ReasonUnreachable = "Unreachable"
 	// ReasonHibernating: pods are being stopped.
 	ReasonHibernating = "Hibernating"
 

@@ -1,6 +1,8 @@
 package builders
 
 import (
+	"slices"
+
 	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -12,10 +14,11 @@ import (
 )
 
 // ServerNetworkPolicy lets clients reach the API and the notifications, and
-// Prometheus the metrics; nothing else reaches a pod that runs the server. Where
+// Prometheus the metrics; nothing else reaches a pod that runs the server, but for
+// the operator where it asks pods how an external server does. Where
 // such a pod may connect to is left open: the operator does not know where
 // external servers, mail and traces go.
-func ServerNetworkPolicy(shop *shopv1.Shop) *networkingv1ac.NetworkPolicyApplyConfiguration {
+func ServerNetworkPolicy(shop *shopv1.Shop, defaults Defaults) *networkingv1ac.NetworkPolicyApplyConfiguration {
 	scrapers := shop.Spec.NetworkPolicy.Scrapers
 	if len(scrapers) == 0 {
 		scrapers = []networkingv1.NetworkPolicyPeer{{
@@ -23,11 +26,24 @@ func ServerNetworkPolicy(shop *shopv1.Shop) *networkingv1ac.NetworkPolicyApplyCo
 			PodSelector:       &metav1.LabelSelector{MatchLabels: map[string]string{LabelName: "prometheus"}},
 		}}
 	}
+	clients := slices.Clone(shop.Spec.NetworkPolicy.Clients)
+	isExternal := shop.Spec.Database.External != nil || shop.Spec.Redis.External != nil
+	if len(clients) > 0 && isExternal && defaults.Namespace != "" {
+		clients = append(clients, operatorPods(defaults.Namespace))
+	}
 	return networkPolicy(shop, ServerPolicyName(shop), ComponentServer, metav1.LabelSelectorOpNotIn, networkingv1ac.NetworkPolicySpec().
 		WithPolicyTypes(networkingv1.PolicyTypeIngress).
 		WithIngress(
-			allowed(shop.Spec.NetworkPolicy.Clients, apiPort, notificationsPort),
+			allowed(clients, apiPort, notificationsPort),
 			allowed(scrapers, metricsPort)))
+}
+
+// operatorPods are those of the operator itself.
+func operatorPods(namespace string) networkingv1.NetworkPolicyPeer {
+	return networkingv1.NetworkPolicyPeer{
+		NamespaceSelector: &metav1.LabelSelector{MatchLabels: map[string]string{corev1.LabelMetadataName: namespace}},
+		PodSelector:       &metav1.LabelSelector{MatchLabels: map[string]string{LabelName: "shopkeeper-operator"}},
+	}
 }
 
 // DataNetworkPolicy lets the shop's own pods reach PostgreSQL and Redis, which

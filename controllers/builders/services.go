@@ -18,6 +18,12 @@ const (
 	redisPort         = 6379
 )
 
+// ServerPort is the port that pods of a component answer clients on; 0 if they are
+// not of the server.
+func ServerPort(component Component) int32 {
+	return map[Component]int32{ComponentAPI: apiPort, ComponentNotifications: notificationsPort}[component]
+}
+
 // APIService leads to the REST pods.
 func APIService(shop *shopv1.Shop) *corev1ac.ServiceApplyConfiguration {
 	return service(shop, APIName(shop), ComponentAPI, httpPort, apiPort)

@@ -32,6 +32,7 @@ type observation struct {
 	signingKeys   string               // that the spec refers to, or the operator made
 	databaseURL   string               // of an external database
 	unfit         []unfit              // those of them that no pod can start with
+	answer        *Answer              // of the pods, about what is external; nil: none yet
 }
 
 // unfit is a Secret of others that no pod can start with.
@@ -69,6 +70,7 @@ func (r *Reconciler) observe(ctx context.Context, shop *shopv1.Shop) (*observati
 		return nil, err
 	}
 	r.observeEvents(ctx, shop, observed)
+	r.observeAnswer(shop, observed)
 	return observed, r.observeSecrets(ctx, shop, observed)
 }
 

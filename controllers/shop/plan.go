@@ -62,7 +62,7 @@ func makePlan(shop *shopv1.Shop, observed *observation, defaults builders.Defaul
 	if shop.Spec.Redis.Managed != nil {
 		p.wantRedis(shop, observed, defaults, credentials)
 	}
-	p.wantNetworkPolicies(shop)
+	p.wantNetworkPolicies(shop, defaults)
 	if p.release != (builders.Release{}) {
 		p.wantServer(shop, all, credentials)
 	}
@@ -228,11 +228,11 @@ func (p *plan) wantClaim(shop *shopv1.Shop, all children, set string, component 
 	}
 }
 
-func (p *plan) wantNetworkPolicies(shop *shopv1.Shop) {
+func (p *plan) wantNetworkPolicies(shop *shopv1.Shop, defaults builders.Defaults) {
 	if !ptr.Deref(shop.Spec.NetworkPolicy.Enabled, true) {
 		return
 	}
-	p.want(builders.ServerNetworkPolicy(shop))
+	p.want(builders.ServerNetworkPolicy(shop, defaults))
 	if shop.Spec.Database.Managed != nil || shop.Spec.Redis.Managed != nil {
 		p.want(builders.DataNetworkPolicy(shop))
 	}

@@ -54,8 +54,14 @@ type Reconciler struct {
 	// SecretsEvery is how often each Secret is looked at again; 0 is every ten
 	// seconds.
 	SecretsEvery time.Duration
+	// Ask asks a pod of the server, at its address and port, what it says of an
+	// external database or Redis; nil asks none.
+	Ask func(ctx context.Context, address string) (Answer, error)
+	// AskEvery is how often; 0 is often enough.
+	AskEvery time.Duration
 
 	secrets  secrets
+	answers  answers
 	optional *optionalWatch
 }
 
@@ -65,6 +71,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.
 	err := r.Client.Get(ctx, request.NamespacedName, shop)
 	if isGone := apierrors.IsNotFound(err); isGone || err == nil && shop.DeletionTimestamp != nil {
 		r.secrets.forget(request.NamespacedName)
+		r.answers.forget(request.NamespacedName)
 		return ctrl.Result{}, nil // the owner references see to the rest
 	}
 	if err != nil {

@@ -165,7 +165,7 @@ func (r *Reconciler) tell(shop *shopv1.Shop, before, after []metav1.Condition) {
 func severity(condition metav1.Condition) string {
 	switch condition.Reason {
 	case shopv1.ReasonImagePullFailed, shopv1.ReasonCrashing, shopv1.ReasonOutOfMemory, shopv1.ReasonUnschedulable, shopv1.ReasonPodsRefused,
-		shopv1.ReasonVolumePending, shopv1.ReasonVolumeFull, shopv1.ReasonRolledBack, shopv1.ReasonDatabaseRefuses,
+		shopv1.ReasonVolumePending, shopv1.ReasonVolumeFull, shopv1.ReasonRolledBack, shopv1.ReasonDatabaseRefuses, shopv1.ReasonRedisRefuses, shopv1.ReasonUnreachable,
 		shopv1.ReasonDegraded, shopv1.ReasonRolloutStuck, shopv1.ReasonVolumeNotGrown, shopv1.ReasonMajorVersionRefused, shopv1.ReasonRefused, shopv1.ReasonNameTaken, shopv1.ReasonSecretMissing, shopv1.ReasonSecretMalformed,
 		shopv1.ReasonMigrationBlocked, shopv1.ReasonMigrationFailed, shopv1.ReasonRouteNotAccepted, shopv1.ReasonGatewayAPIMissing,
 		shopv1.ReasonCertManagerMissing, shopv1.ReasonPodMonitorMissing, shopv1.ReasonNotScaling:

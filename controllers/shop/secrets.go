@@ -211,16 +211,16 @@ func (w *secretWatch) Start(ctx context.Context) error {
 // look looks at a Secret, after a pause.
 func (w *secretWatch) look(ctx context.Context, at client.ObjectKey) {
 	if wait(ctx, secretsPause) {
-		w.tell(ctx, w.secrets.look(ctx, w.live, at))
+		tell(ctx, w.news, w.secrets.look(ctx, w.live, at)...)
 	}
 }
 
-// tell has the shops reconciled, until the context ends.
-func (w *secretWatch) tell(ctx context.Context, shops []client.ObjectKey) {
+// tell has shops reconciled, until the context ends.
+func tell(ctx context.Context, news chan<- event.GenericEvent, shops ...client.ObjectKey) {
 	for _, shop := range shops {
 		changed := &shopv1.Shop{ObjectMeta: metav1.ObjectMeta{Namespace: shop.Namespace, Name: shop.Name}}
 		select {
-		case w.news <- event.GenericEvent{Object: changed}:
+		case news <- event.GenericEvent{Object: changed}:
 		case <-ctx.Done():
 		}
 	}

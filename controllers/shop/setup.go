@@ -113,7 +113,7 @@ func keepOutcome(object any) (any, error) {
 	if pod, ok := object.(*corev1.Pod); ok {
 		pod.ManagedFields, pod.Annotations, pod.Spec = nil, nil, corev1.PodSpec{}
 		pod.Status = corev1.PodStatus{
-			Phase: pod.Status.Phase, Conditions: pod.Status.Conditions,
+			Phase: pod.Status.Phase, PodIP: pod.Status.PodIP, Conditions: pod.Status.Conditions,
 			InitContainerStatuses: pod.Status.InitContainerStatuses, ContainerStatuses: pod.Status.ContainerStatuses,
 		}
 	}
@@ -124,7 +124,7 @@ func keepOutcome(object any) (any, error) {
 // a time.
 func (r *Reconciler) SetupWithManager(manager ctrl.Manager, concurrency int) error {
 	ofInstance := handler.EnqueueRequestsFromMapFunc(instanceOf)
-	secretNews := make(chan event.GenericEvent)
+	news := make(chan event.GenericEvent)
 	loop, err := ctrl.NewControllerManagedBy(manager).
 		For(&shopv1.Shop{}).
 		Owns(&corev1.ServiceAccount{}).
@@ -140,7 +140,7 @@ func (r *Reconciler) SetupWithManager(manager ctrl.Manager, concurrency int) err
 		// These have no owner: data outlives the Shop, and pods are their Job's.
 		Watches(&corev1.PersistentVolumeClaim{}, ofInstance).
 		Watches(&corev1.Pod{}, ofInstance, builder.WithPredicates(podNews())).
-		WatchesRawSource(source.Channel(secretNews, &handler.EnqueueRequestForObject{})).
+		WatchesRawSource(source.Channel(news, &handler.EnqueueRequestForObject{})).
 		WithOptions(controller.Options{
 			MaxConcurrentReconciles: concurrency,
 			ReconciliationTimeout:   turnTimeout,
@@ -150,9 +150,15 @@ func (r *Reconciler) SetupWithManager(manager ctrl.Manager, concurrency int) err
 	if err != nil {
 		return fmt.Errorf("build the controller of Shops: %w", err)
 	}
-	watch := &secretWatch{secrets: &r.secrets, live: r.Live, every: cmp.Or(r.SecretsEvery, secretsEvery), news: secretNews}
+	watch := &secretWatch{secrets: &r.secrets, live: r.Live, every: cmp.Or(r.SecretsEvery, secretsEvery), news: news}
 	if err := manager.Add(watch); err != nil {
 		return fmt.Errorf("look after Secrets: %w", err)
+	}
+	if r.Ask != nil {
+		watch := &answerWatch{answers: &r.answers, pods: r.Client, ask: r.Ask, every: cmp.Or(r.AskEvery, answersEvery), news: news}
+		if err := manager.Add(watch); err != nil {
+			return fmt.Errorf("ask pods: %w", err)
+		}
 	}
 	r.optional = &optionalWatch{loop: loop, cache: manager.GetCache(), scheme: manager.GetScheme(), mapper: manager.GetRESTMapper()}
 	return r.optional.start(slices.Collect(maps.Keys(optionalKinds))...)

@@ -126,7 +126,7 @@ func conditionOf(shop *shopv1.Shop, child key) string {
 
 func judgeDatabase(shop *shopv1.Shop, observed *observation, plan *plan) verdict {
 	if shop.Spec.Database.External != nil {
-		return judgeExternal(observed, shopv1.ConditionDatabaseReady, builders.ComponentDatabase, builders.DatabaseURLRef(shop))
+		return judgeExternal(shop, observed, shopv1.ConditionDatabaseReady, "PostgreSQL", shopv1.ReasonDatabaseRefuses, builders.ComponentDatabase, builders.DatabaseURLRef(shop))
 	}
 	judged := judgeData(shop, observed, shopv1.ConditionDatabaseReady, "PostgreSQL", builders.DatabaseName(shop))
 	if plan.refused != "" && judged.state == ready {
@@ -138,18 +138,28 @@ func judgeDatabase(shop *shopv1.Shop, observed *observation, plan *plan) verdict
 
 func judgeRedis(shop *shopv1.Shop, observed *observation) verdict {
 	if shop.Spec.Redis.External != nil {
-		return judgeExternal(observed, shopv1.ConditionRedisReady, builders.ComponentRedis, builders.RedisURLRef(shop))
+		return judgeExternal(shop, observed, shopv1.ConditionRedisReady, "Redis", shopv1.ReasonRedisRefuses, builders.ComponentRedis, builders.RedisURLRef(shop))
 	}
 	return judgeData(shop, observed, shopv1.ConditionRedisReady, "Redis", builders.RedisName(shop))
 }
 
-// judgeExternal knows where the server's URL is. Whether it answers shows in
-// the pods that use it.
-func judgeExternal(observed *observation, condition string, component builders.Component, url shopv1.SecretKeyRef) verdict {
+// judgeExternal knows where the server's URL is. Whether it answers, the pods
+// say that use it.
+func judgeExternal(shop *shopv1.Shop, observed *observation, condition, what, refuses string, component builders.Component, url shopv1.SecretKeyRef) verdict {
 	if verdict, bad := judgeSecrets(observed, condition, component); bad {
 		return verdict
 	}
-	return verdict{condition, ready, shopv1.ReasonAvailable, fmt.Sprintf("It is external; its URL is in key %q of Secret %s.", url.Key, url.Name)}
+	at := fmt.Sprintf("key %q of Secret %s", url.Key, url.Name)
+	switch whatIsSaid(shop, observed, condition) {
+	case saysRefused:
+		return verdict{condition, stalled, refuses, fmt.Sprintf(
+			"%s refuses the login that pods have from %s. Put the right URL into the Secret, or let %s take this one; pods try again by themselves.", what, at, what)}
+	case saysUnreachable:
+		return verdict{condition, progressing, shopv1.ReasonUnreachable, fmt.Sprintf(
+			"Pods do not reach %s by the URL in %s. See that it runs and that no firewall or NetworkPolicy is in between, or put the right URL into the Secret; pods try again by themselves.", what, at)}
+	default:
+		return verdict{condition, ready, shopv1.ReasonAvailable, fmt.Sprintf("It is external; its URL is in %s.", at)}
+	}
 }
 
 func judgeData(shop *shopv1.Shop, observed *observation, condition, what, name string) verdict {

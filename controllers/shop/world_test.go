@@ -56,6 +56,7 @@ type world struct {
 	calls         *calls
 	secretsEvery  time.Duration
 	shops         labels.Selector // that the operator looks after
+	ask           func(ctx context.Context, address string) (Answer, error)
 }
 
 func newWorld(t *testing.T) *world {
@@ -113,7 +114,7 @@ func (w *world) startOperator(namespaces ...string) {
 	}
 	w.reconciler = &Reconciler{
 		Client: manager.GetClient(), Live: manager.GetAPIReader(), Events: manager.GetEventRecorder("shopkeeper"),
-		Defaults: operator1, Random: rand.Reader, SecretsEvery: w.secretsEvery,
+		Defaults: operator1, Random: rand.Reader, SecretsEvery: w.secretsEvery, Ask: w.ask, AskEvery: 50 * time.Millisecond,
 		Metrics: NewMetrics(manager.GetClient(), "test"),
 	}
 	if err := w.reconciler.SetupWithManager(manager, 2); err != nil {
@@ -136,7 +137,7 @@ func (w *world) startOperator(namespaces ...string) {
 // startSecondOperator runs one more operator, with a memory and calls of its own, in the same namespace.
 func (w *world) startSecondOperator() *world {
 	w.t.Helper()
-	second := &world{Client: w.Client, t: w.t, namespace: w.namespace, calls: &calls{}, secretsEvery: w.secretsEvery, shops: w.shops}
+	second := &world{Client: w.Client, t: w.t, namespace: w.namespace, calls: &calls{}, secretsEvery: w.secretsEvery, shops: w.shops, ask: w.ask}
 	second.startOperator(w.namespace)
 	return second
 }

@@ -68,12 +68,12 @@ func (h *health) report(ctx context.Context) readiness {
 	report.schema = schema
 	switch {
 	case err != nil:
-		report.Database, report.Schema, report.Status = "unreachable", "unknown", "waiting for the database"
+		report.Database, report.Schema, report.Status = trouble(database.IsRefused(err)), "unknown", "waiting for the database"
 	case !schema.Current():
 		report.Schema, report.Status = "not current", "waiting for the migration"
 	}
-	if h.redis.Ping(ctx) != nil {
-		report.Redis = "unreachable"
+	if err := h.redis.Ping(ctx); err != nil {
+		report.Redis = trouble(pubsub.IsRefused(err))
 	}
 	switch {
 	case h.is(starting) && report.Status == "ready":
@@ -82,6 +82,14 @@ func (h *health) report(ctx context.Context) readiness {
 		report.Status = "draining"
 	}
 	return report
+}
+
+// trouble is a word about what does not answer as it should. The operator has conditions of these words.
+func trouble(refuses bool) string {
+	if refuses {
+		return "refused"
+	}
+	return "unreachable"
 }
 
 // gate turns requests away until the server has started.

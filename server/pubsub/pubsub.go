@@ -165,6 +165,9 @@ func (c *Client) Ping(ctx context.Context) error {
 	return nil
 }
 
+// IsRefused reports whether an error is that Redis answered and does not take the login.
+func IsRefused(err error) bool { return redis.IsAuthError(err) || redis.IsPermissionError(err) }
+
 // Await returns when Redis answers or ctx ends, and logs each failed attempt with the next one's time. If
 // Redis turns out to be a Redis Cluster, it is used as one from then on.
 func (c *Client) Await(ctx context.Context) error {
