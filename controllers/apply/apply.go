@@ -77,11 +77,7 @@ type Applier struct {
 // One that has changed since it was known is a conflict, to be looked at again:
 // a cache that is behind overwrites nothing.
 func (a *Applier) Object(ctx context.Context, wanted Configuration, known client.Object) (client.Object, error) {
-	document, err := toDocument(wanted)
-	if err != nil {
-		return nil, err
-	}
-	sum, err := document.hash()
+	document, sum, err := toDocument(wanted)
 	if err != nil {
 		return nil, err
 	}
@@ -107,7 +103,7 @@ func (a *Applier) Share(ctx context.Context, known Configuration, with string) (
 	if err := a.Client.Apply(ctx, known, client.FieldOwner(with)); err != nil {
 		return "", fmt.Errorf("hand over %s %s: %w", *known.GetKind(), *known.GetName(), err)
 	}
-	applied, err := toDocument(known)
+	applied, _, err := toDocument(known)
 	if err != nil {
 		return "", err
 	}
@@ -202,19 +198,18 @@ func isAsWanted(known client.Object, document document, sum string) (bool, error
 // document is an apply configuration as JSON has it.
 type document map[string]any
 
-func toDocument(wanted Configuration) (document, error) {
+// toDocument returns the document of a configuration and its hash.
+func toDocument(wanted Configuration) (document, string, error) {
+	bytes, err := json.Marshal(wanted)
 	document := document{}
-	return document, remarshal(wanted, &document)
-}
-
-// hash is that of the document's JSON, whose keys are sorted.
-func (d document) hash() (string, error) {
-	bytes, err := json.Marshal(d)
+	if err == nil {
+		err = json.Unmarshal(bytes, &document)
+	}
 	if err != nil {
-		return "", fmt.Errorf("hash an object: %w", err)
+		return nil, "", fmt.Errorf("turn %T into a document: %w", wanted, err)
 	}
 	sum := sha256.Sum256(bytes)
-	return hex.EncodeToString(sum[:16]), nil
+	return document, hex.EncodeToString(sum[:16]), nil
 }
 
 func (d document) metadata() map[string]any { return child(d, "metadata") }
