@@ -62,6 +62,7 @@ func (w *world) runPod(name, component, address string, isReady bool) {
 // TestAServerThatStopsLettingPodsIn: of an external database and Redis it is the
 // pods that know, and what they say twice counts.
 func TestAServerThatStopsLettingPodsIn(t *testing.T) {
+	t.Parallel()
 	pods := &sayings{}
 	w := idleWorld(t)
 	w.ask = pods.answer

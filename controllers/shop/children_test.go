@@ -17,7 +17,6 @@ import (
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-	"sigs.k8s.io/controller-runtime/pkg/envtest"
 	"sigs.k8s.io/controller-runtime/pkg/event"
 
 	shopv1 "github.com/shopkeeper-dev/shopkeeper/api/v1alpha1"
@@ -236,13 +235,7 @@ func TestWhatIsSwitchedOffGoes(t *testing.T) {
 // TestKindsThatAreMissing: the conditions name the kind and what to install, and
 // when it is there the objects follow without a restart of the operator.
 func TestKindsThatAreMissing(t *testing.T) {
-	stand := envtest.CRDInstallOptions{Paths: []string{"../testdata/crds"}, ErrorIfPathMissing: true}
-	t.Cleanup(func() {
-		if err := envtest.UninstallCRDs(cluster, stand); err != nil {
-			t.Error(err)
-		}
-	})
-	w := newWorld(t)
+	w := loneWorld(t, time.Hour)
 	w.serve(`ingress: {host: shop.example.com}`)
 	w.changeShop(func(spec *shopv1.ShopSpec) {
 		spec.Ingress.TLS = &shopv1.TLS{IssuerRef: &shopv1.IssuerRef{Name: "letsencrypt"}}
@@ -259,9 +252,7 @@ func TestKindsThatAreMissing(t *testing.T) {
 	})
 	w.waitFor(shopv1.ConditionStalled, "True", shopv1.ReasonCertManagerMissing)
 
-	if _, err := envtest.InstallCRDs(cluster, stand); err != nil {
-		t.Fatal(err)
-	}
+	installKinds(t, "../testdata/crds")
 	contain(t, w.waitFor(shopv1.ConditionIngressReady, "False", shopv1.ReasonWaitingForCertificate), "describe certificate acme-tls")
 	w.waitFor(shopv1.ConditionMonitoringReady, "True", shopv1.ReasonAvailable)
 	monitor := &kinds.PodMonitor{}
@@ -289,8 +280,13 @@ func TestKindsThatAreMissing(t *testing.T) {
 		spec.Ingress.TLS = nil
 		spec.Monitoring.PodMonitor = nil
 	})
-	w.isGone(&kinds.Certificate{}, "acme-tls")
-	w.isGone(&kinds.PodMonitor{}, "acme")
+	for _, object := range []client.Object{
+		&kinds.Certificate{ObjectMeta: metav1.ObjectMeta{Namespace: w.namespace, Name: "acme-tls"}},
+		&kinds.PodMonitor{ObjectMeta: metav1.ObjectMeta{Namespace: w.namespace, Name: "acme"}},
+	} {
+		w.isGone(object, object.GetName())
+		w.letGo(object) // or its CRD would never go
+	}
 }
 
 // TestExternalServers: a shop on servers of others has none of its own, and says

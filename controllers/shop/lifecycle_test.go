@@ -236,6 +236,7 @@ func TestTwoOperatorsAtOnce(t *testing.T) {
 // TestShards: an operator looks after the Shops of its selector, and takes over
 // one that is given its label.
 func TestShards(t *testing.T) {
+	t.Parallel()
 	w := idleWorld(t)
 	w.bindRole(w.namespace)
 	w.shops = labels.SelectorFromSet(labels.Set{"shard": "a"})

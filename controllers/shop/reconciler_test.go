@@ -24,6 +24,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/discovery"
 	"k8s.io/client-go/rest"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/envtest"
@@ -576,7 +577,7 @@ func TestIngress(t *testing.T) {
 // TestGateway: on a cluster without the Gateway API the condition says so; when
 // it is installed, the HTTPRoutes follow without a restart of the operator.
 func TestGateway(t *testing.T) {
-	w := newWorld(t)
+	w := loneWorld(t, time.Hour)
 	w.serve(`{}`)
 	w.changeShop(func(spec *shopv1.ShopSpec) {
 		spec.Ingress = &shopv1.Ingress{Host: "shop.example.com", Gateway: &shopv1.Gateway{ParentRefs: []shopv1.ParentRef{{Name: "public"}}}}
@@ -616,18 +617,41 @@ func installGatewayAPI(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	routes := envtest.CRDInstallOptions{
-		Paths:              []string{filepath.Join(strings.TrimSpace(string(folder)), "config", "crd", "standard", "gateway.networking.k8s.io_httproutes.yaml")},
-		ErrorIfPathMissing: true,
-	}
+	installKinds(t, filepath.Join(strings.TrimSpace(string(folder)), "config", "crd", "standard", "gateway.networking.k8s.io_httproutes.yaml"))
+}
+
+// installKinds installs CRDs until the test ends. No test after it sees any of them.
+func installKinds(t *testing.T, path string) {
+	t.Helper()
+	kinds := envtest.CRDInstallOptions{Paths: []string{path}, ErrorIfPathMissing: true}
+	installed, err := envtest.InstallCRDs(cluster, kinds)
 	t.Cleanup(func() {
-		if err := envtest.UninstallCRDs(cluster, routes); err != nil {
+		if err := envtest.UninstallCRDs(cluster, kinds); err != nil {
 			t.Error(err)
 		}
+		for _, kind := range installed {
+			kubetest.Eventually(t, func() error { return isUnknown(kind.Spec.Group) })
+		}
 	})
-	if _, err := envtest.InstallCRDs(cluster, routes); err != nil {
+	if err != nil {
 		t.Fatal(err)
 	}
+}
+
+// isUnknown is an error while the API server still tells of a group.
+func isUnknown(group string) error {
+	api, err := discovery.NewDiscoveryClientForConfig(cluster)
+	if err != nil {
+		return err
+	}
+	groups, err := api.ServerGroups()
+	if err != nil {
+		return err
+	}
+	if slices.ContainsFunc(groups.Groups, func(known metav1.APIGroup) bool { return known.Name == group }) {
+		return fmt.Errorf("there is still a group %s", group)
+	}
+	return nil
 }
 
 // judgeRoute is a Gateway's answer to an HTTPRoute.
@@ -877,7 +901,7 @@ func TestVolumeGrowth(t *testing.T) {
 	w := newWorld(t)
 	for name, grows := range map[string]bool{"stretchy": true, "stiff": false} {
 		class := &storagev1.StorageClass{ObjectMeta: metav1.ObjectMeta{Name: name}, Provisioner: "example.com/none", AllowVolumeExpansion: &grows}
-		if err := w.Create(kubetest.Context(t), class); err != nil {
+		if err := w.Create(kubetest.Context(t), class); client.IgnoreAlreadyExists(err) != nil { // by an earlier run
 			t.Fatal(err)
 		}
 	}
@@ -954,6 +978,7 @@ func TestTwoShops(t *testing.T) {
 // TestSeveralNamespaces: an operator that watches some namespaces needs rights
 // in those only.
 func TestSeveralNamespaces(t *testing.T) {
+	t.Parallel()
 	w, elsewhere := idleWorld(t), idleWorld(t)
 	w.bindRole(w.namespace)
 	w.bindRole(elsewhere.namespace)

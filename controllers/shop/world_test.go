@@ -3,6 +3,7 @@ package shop
 import (
 	"context"
 	"crypto/rand"
+	"flag"
 	"fmt"
 	"net/http"
 	"os"
@@ -41,6 +42,10 @@ var cluster *rest.Config
 
 func TestMain(m *testing.M) {
 	ctrl.SetLogger(logr.Discard()) // what went wrong is in the conditions
+	// They wait for the API server, and for nothing to happen.
+	if err := flag.Set("test.parallel", "4"); err != nil {
+		panic(err)
+	}
 	kubetest.Main(m, &cluster)
 }
 
@@ -59,6 +64,8 @@ type world struct {
 	ask           func(ctx context.Context, address string) (Answer, error)
 }
 
+// newWorld is for a test that runs beside others: what it does is not seen outside
+// of its namespace.
 func newWorld(t *testing.T) *world {
 	t.Helper()
 	return newWatchfulWorld(t, time.Hour) // a look at a Secret would be a call
@@ -66,6 +73,14 @@ func newWorld(t *testing.T) *world {
 
 // newWatchfulWorld has an operator that looks at Secrets every so often.
 func newWatchfulWorld(t *testing.T, secretsEvery time.Duration) *world {
+	t.Helper()
+	t.Parallel()
+	return loneWorld(t, secretsEvery)
+}
+
+// loneWorld is for a test that changes what all operators of the cluster see, and
+// has it to itself.
+func loneWorld(t *testing.T, secretsEvery time.Duration) *world {
 	t.Helper()
 	w := idleWorld(t)
 	w.secretsEvery = secretsEvery
@@ -209,19 +224,31 @@ func (w *world) watchStatus(c client.WithWatch) {
 // calls are the requests that the operator makes, but for watches, and for what
 // fills the cache at the start.
 type calls struct {
-	mutex sync.Mutex
-	made  []string
+	mutex   sync.Mutex
+	made    []string
+	pending int // that the API server has not answered yet
 }
 
 func (c *calls) count(next http.RoundTripper) http.RoundTripper {
 	return roundTripper(func(request *http.Request) (*http.Response, error) {
-		if query := request.URL.Query(); !query.Has("watch") {
-			c.mutex.Lock()
-			c.made = append(c.made, request.Method+" "+request.URL.Path)
-			c.mutex.Unlock()
+		if request.URL.Query().Has("watch") {
+			return next.RoundTrip(request)
 		}
+		c.mutex.Lock()
+		c.made = append(c.made, request.Method+" "+request.URL.Path)
+		c.pending++
+		c.mutex.Unlock()
+		defer func() { c.mutex.Lock(); c.pending--; c.mutex.Unlock() }()
 		return next.RoundTrip(request)
 	})
+}
+
+// isQuiet reports whether none was made since the last reset, and none waits for
+// its answer.
+func (c *calls) isQuiet() bool {
+	c.mutex.Lock()
+	defer c.mutex.Unlock()
+	return len(c.made) == 0 && c.pending == 0
 }
 
 func (c *calls) reset() {
@@ -545,7 +572,7 @@ func (w *world) rest() {
 	for quiet := 0; quiet < 10; quiet++ {
 		w.calls.reset()
 		time.Sleep(50 * time.Millisecond)
-		if len(w.calls.list()) > 0 {
+		if !w.calls.isQuiet() {
 			quiet = -1
 		}
 	}
