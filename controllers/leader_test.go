@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"encoding/pem"
 	"errors"
 	"fmt"
@@ -200,7 +201,7 @@ func (h *handover) door(name string) string {
 		Transport: onward, FlushInterval: -1,
 		Rewrite: func(request *httputil.ProxyRequest) {
 			request.SetURL(target)
-			h.pass(name, request.In)
+			h.pass(name, request.Out)
 		},
 		ModifyResponse: func(response *http.Response) error { h.note(name, response); return nil },
 		ErrorHandler:   func(w http.ResponseWriter, _ *http.Request, _ error) { w.WriteHeader(http.StatusBadGateway) },
@@ -220,6 +221,11 @@ func (h *handover) pass(name string, request *http.Request) {
 	}
 	if isWrite(request) && name == h.sleeper {
 		h.sleeper = ""
+		body, err := io.ReadAll(request.Body) // all of it, for the sender may be asleep soon
+		if err != nil {
+			h.t.Error(err)
+		}
+		request.Body = io.NopCloser(bytes.NewReader(body))
 		close(h.held)
 		h.mutex.Unlock()
 		<-h.passes
