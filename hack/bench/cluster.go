@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -13,10 +14,12 @@ import (
 	"github.com/prometheus/common/expfmt"
 	"github.com/prometheus/common/model"
 
+	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/intstr"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -46,8 +49,8 @@ func connect() (client.Client, kubernetes.Interface, error) {
 	return objects, clientset, err
 }
 
-// applyToReady applies Shops one after the other, each with its own PostgreSQL and Redis, two API and two
-// notification pods, in a namespace that goes afterwards.
+// applyToReady applies Shops one after the other, each with two API and two notification pods, in a namespace
+// that goes afterwards: first with PostgreSQL and Redis of their own, then with such that are there already.
 func applyToReady(ctx context.Context, count int) error {
 	cluster, _, err := connect()
 	if err != nil {
@@ -58,46 +61,139 @@ func applyToReady(ctx context.Context, count int) error {
 		return fmt.Errorf("make a namespace: %w", err)
 	}
 	defer cluster.Delete(context.WithoutCancel(ctx), namespace) //nolint:errcheck // it can be deleted by hand
-	var times []time.Duration
-	for i := range count {
-		took, err := timeToReady(ctx, cluster, namespace.Name, fmt.Sprintf("shop-%d", i+1))
-		if err != nil {
-			return err
+	b := &readyBench{cluster: cluster, namespace: namespace.Name, images: map[string]string{}}
+	rows := [][]string{{"apply → Ready", "runs", "min", "median", "max"}}
+	for _, round := range []struct {
+		databases string
+		prepare   func(ctx context.Context, name string) (spec map[string]any, err error)
+	}{
+		{"managed", func(context.Context, string) (map[string]any, error) { return map[string]any{}, nil }},
+		{"external", b.elsewhere},
+	} {
+		var times []time.Duration
+		for i := range count {
+			name := fmt.Sprintf("%s-%d", round.databases, i+1)
+			spec, err := round.prepare(ctx, name)
+			if err != nil {
+				return err
+			}
+			took, err := b.timeToReady(ctx, name, spec)
+			if err != nil {
+				return err
+			}
+			fmt.Fprintf(os.Stderr, "==> %s: %.1f s\n", name, took.Seconds())
+			times = append(times, took)
 		}
-		fmt.Fprintf(os.Stderr, "==> %d of %d: %.1f s\n", i+1, count, took.Seconds())
-		times = append(times, took)
+		slices.Sort(times)
+		rows = append(rows, []string{round.databases + " PostgreSQL and Redis", fmt.Sprint(count), seconds(times[0]), seconds(times[count/2]), seconds(times[count-1])})
 	}
-	slices.Sort(times)
-	return printTable([]string{"apply → Ready", "runs", "min", "median", "max"},
-		[]string{"managed PostgreSQL and Redis", fmt.Sprint(count), seconds(times[0]), seconds(times[count/2]), seconds(times[count-1])})
+	return printTable(rows...)
 }
 
 func seconds(d time.Duration) string { return fmt.Sprintf("%.1f s", d.Seconds()) }
 
-func timeToReady(ctx context.Context, cluster client.Client, namespace, name string) (time.Duration, error) {
+// readyBench is a namespace for Shops that are timed.
+type readyBench struct {
+	cluster   client.Client
+	namespace string
+	images    map[string]string // of the databases that Shops had of their own, by container
+}
+
+// timeToReady applies a Shop, and deletes it when it is Ready.
+func (b *readyBench) timeToReady(ctx context.Context, name string, spec map[string]any) (took time.Duration, err error) {
 	ctx, cancel := context.WithTimeout(ctx, readyLimit)
 	defer cancel()
 	shop := &unstructured.Unstructured{Object: map[string]any{
 		"apiVersion": "shopkeeper.dev/v1alpha1", "kind": "Shop",
-		"metadata": map[string]any{"name": name, "namespace": namespace}, "spec": map[string]any{},
+		"metadata": map[string]any{"name": name, "namespace": b.namespace}, "spec": spec,
 	}}
 	started := time.Now()
-	if err := cluster.Create(ctx, shop); err != nil {
+	if err := b.cluster.Create(ctx, shop); err != nil {
 		return 0, fmt.Errorf("apply the Shop: %w", err)
 	}
-	for ; ctx.Err() == nil; time.Sleep(100 * time.Millisecond) {
-		if err := cluster.Get(ctx, client.ObjectKeyFromObject(shop), shop); err != nil {
-			return 0, fmt.Errorf("read the Shop: %w", err)
-		}
-		if isReady(shop) {
-			return time.Since(started), cluster.Delete(ctx, shop)
-		}
+	err = b.await(ctx, shop, isReady)
+	if took = time.Since(started); err != nil {
+		return took, err
 	}
-	return 0, fmt.Errorf("%s was not Ready within %s", name, readyLimit)
+	var sets appsv1.StatefulSetList
+	if err := b.cluster.List(ctx, &sets, client.InNamespace(b.namespace)); err != nil {
+		return took, fmt.Errorf("read the StatefulSets: %w", err)
+	}
+	for _, set := range sets.Items {
+		container := set.Spec.Template.Spec.Containers[0]
+		b.images[container.Name] = container.Image
+	}
+	return took, b.cluster.Delete(ctx, shop)
 }
 
-func isReady(shop *unstructured.Unstructured) bool {
-	conditions, _, _ := unstructured.NestedSlice(shop.Object, "status", "conditions")
+// await reads an object until it is as it should be.
+func (b *readyBench) await(ctx context.Context, object *unstructured.Unstructured, as func(*unstructured.Unstructured) bool) error {
+	ctx, cancel := context.WithTimeout(ctx, readyLimit)
+	defer cancel()
+	for ; ctx.Err() == nil; time.Sleep(100 * time.Millisecond) {
+		if err := b.cluster.Get(ctx, client.ObjectKeyFromObject(object), object); err != nil {
+			return fmt.Errorf("read %s: %w", object.GetName(), err)
+		}
+		if as(object) {
+			return nil
+		}
+	}
+	return fmt.Errorf("%s was not Ready within %s", object.GetName(), readyLimit)
+}
+
+// elsewhere starts a PostgreSQL and a Redis that are no Shop's own, waits until they are ready, and returns the
+// spec of a Shop on them.
+func (b *readyBench) elsewhere(ctx context.Context, name string) (spec map[string]any, err error) {
+	password := rand.Text()
+	urls := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: b.namespace}, StringData: map[string]string{
+		"postgres": fmt.Sprintf("postgres://shop:%s@%s-postgres:5432/shop?sslmode=disable", password, name),
+		"redis":    fmt.Sprintf("redis://%s-redis:6379/0", name),
+	}}
+	if err := b.cluster.Create(ctx, urls); err != nil {
+		return nil, fmt.Errorf("make a Secret: %w", err)
+	}
+	for _, server := range []struct {
+		suffix, image string
+		port          int32
+		environment   []corev1.EnvVar
+		arguments     []string
+	}{
+		{"-postgres", b.images["postgresql"], 5432, []corev1.EnvVar{{Name: "POSTGRES_USER", Value: "shop"}, {Name: "POSTGRES_PASSWORD", Value: password}}, nil},
+		{"-redis", b.images["redis"], 6379, nil, []string{"redis-server", "--protected-mode", "no", "--save", ""}},
+	} {
+		pod := &corev1.Pod{
+			ObjectMeta: metav1.ObjectMeta{Name: name + server.suffix, Namespace: b.namespace, Labels: map[string]string{"server": name + server.suffix}},
+			Spec: corev1.PodSpec{Containers: []corev1.Container{{
+				Name: "server", Image: server.image, Env: server.environment, Args: server.arguments, ImagePullPolicy: corev1.PullIfNotPresent,
+				ReadinessProbe: &corev1.Probe{PeriodSeconds: 1, ProbeHandler: corev1.ProbeHandler{
+					TCPSocket: &corev1.TCPSocketAction{Port: intstr.FromInt32(server.port)},
+				}},
+			}}},
+		}
+		service := &corev1.Service{ObjectMeta: pod.ObjectMeta, Spec: corev1.ServiceSpec{
+			Selector: pod.Labels, Ports: []corev1.ServicePort{{Port: server.port}},
+		}}
+		if err := errors.Join(b.cluster.Create(ctx, pod), b.cluster.Create(ctx, service)); err != nil {
+			return nil, fmt.Errorf("start %s: %w", pod.Name, err)
+		}
+	}
+	for _, suffix := range []string{"-postgres", "-redis"} {
+		pod := &unstructured.Unstructured{Object: map[string]any{
+			"apiVersion": "v1", "kind": "Pod", "metadata": map[string]any{"name": name + suffix, "namespace": b.namespace},
+		}}
+		if err := b.await(ctx, pod, isReady); err != nil {
+			return nil, err
+		}
+	}
+	from := func(key string) map[string]any {
+		return map[string]any{"external": map[string]any{"urlSecretRef": map[string]any{"name": name, "key": key}}}
+	}
+	return map[string]any{"database": from("postgres"), "redis": from("redis")}, nil
+}
+
+// isReady is of Shops as of pods.
+func isReady(object *unstructured.Unstructured) bool {
+	conditions, _, _ := unstructured.NestedSlice(object.Object, "status", "conditions")
 	return slices.ContainsFunc(conditions, func(item any) bool {
 		condition, _ := item.(map[string]any)
 		return condition["type"] == "Ready" && condition["status"] == "True"

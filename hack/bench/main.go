@@ -1,7 +1,7 @@
 // The benchmarks of Shopkeeper. Each prints a table; none judges.
 //
 //	go run ./hack/bench coldstart       go run ./server with empty Go caches → the first answer
-//	go run ./hack/bench ready [N]       kubectl apply of a Shop with its own databases → Ready, N times
+//	go run ./hack/bench ready [N]       kubectl apply of a Shop → Ready, N times with its own databases, N times with others
 //	go run ./hack/bench rest            the operator with nothing to do: memory and API writes in a minute
 //	go run ./hack/bench api [WORD]      each hot path of the API, or those named so, beside its bare ceiling, on databases of its own
 //	go run ./hack/bench million         reads of a catalogue of a million products
