@@ -3,6 +3,7 @@ package shop
 import (
 	"context"
 	"fmt"
+	"slices"
 	"unicode/utf8"
 
 	appsv1 "k8s.io/api/apps/v1"
@@ -146,18 +147,33 @@ func (r *Reconciler) report(ctx context.Context, shop *shopv1.Shop, status *shop
 }
 
 // tell makes an Event of each change of a reason. Reconciling and Stalled repeat
-// what others say.
+// what others say, and so does Ready for as long as it is not.
 func (r *Reconciler) tell(shop *shopv1.Shop, before, after []metav1.Condition) {
 	for _, condition := range after {
 		previous := meta.FindStatusCondition(before, condition.Type)
 		isNews := previous == nil || previous.Reason != condition.Reason
-		repeats := condition.Type == shopv1.ConditionReconciling || condition.Type == shopv1.ConditionStalled
-		if isNews && !repeats {
-			r.Metrics.became(condition)
-			// The action keeps apart what would else be counted as one Event.
-			r.Events.Eventf(shop, nil, severity(condition), condition.Reason, condition.Type, "%s: %s", condition.Type, shortened(condition.Message))
+		if !isNews || condition.Type == shopv1.ConditionReconciling || condition.Type == shopv1.ConditionStalled {
+			continue
 		}
+		r.Metrics.became(condition)
+		if condition.Type == shopv1.ConditionReady && condition.Status == metav1.ConditionFalse && isReasonOfPart(after, condition.Reason) {
+			continue
+		}
+		// The action keeps apart what would else be counted as one Event.
+		r.Events.Eventf(shop, nil, severity(condition), condition.Reason, condition.Type, "%s: %s", condition.Type, shortened(condition.Message))
 	}
+}
+
+// isReasonOfPart reports whether some part of the shop gives this reason.
+func isReasonOfPart(conditions []metav1.Condition, reason string) bool {
+	return slices.ContainsFunc(conditions, func(condition metav1.Condition) bool {
+		switch condition.Type {
+		case shopv1.ConditionReady, shopv1.ConditionReconciling, shopv1.ConditionStalled:
+			return false
+		default:
+			return condition.Reason == reason
+		}
+	})
 }
 
 // severity is Warning for what does not come right by itself, or was right
