@@ -43,6 +43,10 @@ var (
 const controllersNeeded = "deployment-controller,replicaset-controller,statefulset-controller,job-controller,garbage-collector-controller," +
 	"endpointslice-controller,persistentvolume-binder-controller,disruption-controller,namespace-controller"
 
+// controlPlaneGC is GOGC of all but the operator, which runs as it is shipped: the memory is there, and the
+// processors are what everything waits for.
+const controlPlaneGC = "800"
+
 // operatorAccount is the user that config/rbac gives the operator's rights to.
 const operatorAccount = "system:serviceaccount:" + operatorNamespace + ":shopkeeper-operator"
 
@@ -107,6 +111,9 @@ func (p *plane) start(ctx context.Context, bin string) error {
 		Set("service-cluster-ip-range", "10.0.0.0/16").
 		Set("audit-policy-file", p.file("audit-policy.yaml")).
 		Set("audit-log-path", p.file("audit.log"))
+	if err := os.Setenv("GOGC", controlPlaneGC); err != nil { // these two have the environment of this process
+		return err
+	}
 	config, err := p.environment.Start()
 	if err != nil {
 		return fmt.Errorf("start etcd and the API server: %w", err)
@@ -160,6 +167,9 @@ func (p *plane) run(ctx context.Context, name, program string, arguments ...stri
 	defer file.Close() //nolint:errcheck // the process has its own
 	command := exec.CommandContext(context.WithoutCancel(ctx), program, arguments...)
 	command.Stdout, command.Stderr = file, file
+	if name == "operator" {
+		command.Env = append(os.Environ(), "GOGC=")
+	}
 	if err := command.Start(); err != nil {
 		return fmt.Errorf("start %s: %w", name, err)
 	}
