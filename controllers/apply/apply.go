@@ -68,6 +68,9 @@ type Applier struct {
 	Live client.Reader
 	// Label and Value mark the operator's own objects.
 	Label, Value string
+	// Seen spares what was compared before from being compared again; nil spares
+	// nothing.
+	Seen *Seen
 }
 
 // Object makes an object as wanted and returns it as it then stands. known is
@@ -77,19 +80,28 @@ type Applier struct {
 // One that has changed since it was known is a conflict, to be looked at again:
 // a cache that is behind overwrites nothing.
 func (a *Applier) Object(ctx context.Context, wanted Configuration, known client.Object) (client.Object, error) {
-	document, sum, err := toDocument(wanted)
+	written, err := json.Marshal(wanted)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("write %T: %w", wanted, err)
+	}
+	sum := hash(written)
+	if known != nil && (known.GetDeletionTimestamp() != nil || a.Seen.has(known, sum)) {
+		return known, nil
+	}
+	document := document{}
+	if err := json.Unmarshal(written, &document); err != nil {
+		return nil, fmt.Errorf("read %T: %w", wanted, err)
 	}
 	if known == nil {
 		return a.create(ctx, wanted, document, sum)
 	}
-	if known.GetDeletionTimestamp() != nil {
-		return known, nil
-	}
 	same, err := isAsWanted(known, document, sum)
-	if same || err != nil {
+	if err != nil {
 		return known, err
+	}
+	if same {
+		a.Seen.add(known, sum)
+		return known, nil
 	}
 	document.metadata()["resourceVersion"] = known.GetResourceVersion()
 	return a.send(ctx, wanted, document, sum, client.ForceOwnership)
@@ -103,8 +115,8 @@ func (a *Applier) Share(ctx context.Context, known Configuration, with string) (
 	if err := a.Client.Apply(ctx, known, client.FieldOwner(with)); err != nil {
 		return "", fmt.Errorf("hand over %s %s: %w", *known.GetKind(), *known.GetName(), err)
 	}
-	applied, _, err := toDocument(known)
-	if err != nil {
+	applied := document{}
+	if err := remarshal(known, &applied); err != nil {
 		return "", err
 	}
 	version, _ := applied.metadata()["resourceVersion"].(string)
@@ -198,18 +210,10 @@ func isAsWanted(known client.Object, document document, sum string) (bool, error
 // document is an apply configuration as JSON has it.
 type document map[string]any
 
-// toDocument returns the document of a configuration and its hash.
-func toDocument(wanted Configuration) (document, string, error) {
-	bytes, err := json.Marshal(wanted)
-	document := document{}
-	if err == nil {
-		err = json.Unmarshal(bytes, &document)
-	}
-	if err != nil {
-		return nil, "", fmt.Errorf("turn %T into a document: %w", wanted, err)
-	}
-	sum := sha256.Sum256(bytes)
-	return document, hex.EncodeToString(sum[:16]), nil
+// hash is that of a configuration's JSON.
+func hash(written []byte) string {
+	sum := sha256.Sum256(written)
+	return hex.EncodeToString(sum[:16])
 }
 
 func (d document) metadata() map[string]any { return child(d, "metadata") }

@@ -51,7 +51,7 @@ func newFixture(t *testing.T) *fixture {
 			return c.Apply(ctx, object, options...)
 		},
 	})
-	f.Applier = &apply.Applier{Client: counting, Live: live, Label: label, Value: value}
+	f.Applier = &apply.Applier{Client: counting, Live: live, Label: label, Value: value, Seen: &apply.Seen{}}
 	return f
 }
 

@@ -29,7 +29,7 @@ type failures []failure
 // apply does what the plan says, and leaves in observed what then is. A child
 // that fails does not keep the others from theirs.
 func (r *Reconciler) apply(ctx context.Context, shop *shopv1.Shop, plan *plan, observed *observation) failures {
-	applier := &apply.Applier{Client: r.Client, Live: r.Live, Label: builders.LabelManagedBy, Value: builders.ManagedBy}
+	applier := &apply.Applier{Client: r.Client, Live: r.Live, Label: builders.LabelManagedBy, Value: builders.ManagedBy, Seen: &r.seen}
 	var failed failures
 	for _, replicas := range plan.handOver {
 		version, err := applier.Share(ctx, replicas, replicasOwner)

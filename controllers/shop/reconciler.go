@@ -2,9 +2,9 @@
 // is there, plan what should be, apply the difference, report the outcome.
 //
 // observe reads (from the cache, but for two rare questions), plan and report
-// think (and are pure), apply writes. Nothing is remembered between two turns
-// but what the API server holds: the operator may stop anywhere and start
-// again.
+// think (and are pure), apply writes. What is remembered between two turns is
+// only what the API server holds, to spare reads and comparisons: the operator
+// may stop anywhere and start again.
 package shop
 
 import (
@@ -19,6 +19,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	shopv1 "github.com/shopkeeper-dev/shopkeeper/api/v1alpha1"
+	"github.com/shopkeeper-dev/shopkeeper/controllers/apply"
 	"github.com/shopkeeper-dev/shopkeeper/controllers/builders"
 )
 
@@ -61,6 +62,7 @@ type Reconciler struct {
 	AskEvery time.Duration
 
 	secrets  secrets
+	seen     apply.Seen
 	answers  answers
 	optional *optionalWatch
 }
