@@ -44,19 +44,21 @@ func TestDatabaseGoesWithItsTest(t *testing.T) {
 	}
 }
 
-func TestTemplateIsPreparedOnceAndClonedPristine(t *testing.T) {
-	prepared := 0
-	prepare := func(address string) error {
-		prepared++
-		connection, err := pgx.Connect(context.Background(), address)
-		if err != nil {
-			return err
-		}
-		_, err = connection.Exec(context.Background(), "CREATE TABLE things AS SELECT 1 AS id")
-		return errors.Join(err, connection.Close(context.Background()))
+var prepared int // how often one thing was, by this process
+
+func prepareOneThing(address string) error {
+	prepared++
+	connection, err := pgx.Connect(context.Background(), address)
+	if err != nil {
+		return err
 	}
+	_, err = connection.Exec(context.Background(), "CREATE TABLE things AS SELECT 1 AS id")
+	return errors.Join(err, connection.Close(context.Background()))
+}
+
+func TestTemplateIsPreparedOnceAndClonedPristine(t *testing.T) {
 	for range 3 {
-		connection := connect(t, databasetest.PostgresTemplate(t, prepare))
+		connection := connect(t, databasetest.PostgresTemplate(t, prepareOneThing))
 		if things := count(t, connection); things != 1 {
 			t.Errorf("a clone has %d rows, want 1", things)
 		}
