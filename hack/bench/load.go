@@ -27,6 +27,14 @@ type result struct {
 	times    []time.Duration // of each request, ascending
 }
 
+// add makes the result one of both rounds.
+func (r *result) add(other result) {
+	r.requests += other.requests
+	r.took += other.took
+	r.times = append(r.times, other.times...)
+	slices.Sort(r.times)
+}
+
 func (r result) rate() float64 { return float64(r.requests) / r.took.Seconds() }
 
 func (r result) percentile(p int) time.Duration {
