@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	"gorm.io/gorm"
 
@@ -26,7 +27,7 @@ func (p *listedProduct) columns() []any {
 }
 
 func (p *productDetail) columns() []any {
-	return append(p.listedProduct.columns(), &p.Description, &p.Category, &p.CreatedAt, &p.UpdatedAt)
+	return append(p.listedProduct.columns(), &p.Description, &p.Category, (*time.Time)(&p.CreatedAt), (*time.Time)(&p.UpdatedAt))
 }
 
 // listProducts returns one page of the products that a filter finds, and how many there are in all.

@@ -70,22 +70,22 @@ func openPostgres(ctx context.Context, rawURL string, tracers []pgx.QueryTracer)
 		config.ConnConfig.RuntimeParams["application_name"] = "shopkeeper"
 	}
 	config.AfterConnect = tune
-	pool, err := pgxpool.NewWithConfig(ctx, config)
+	direct, err := pgxpool.NewWithConfig(ctx, config)
 	if err != nil {
 		return nil, fmt.Errorf("prepare the PostgreSQL pool: %w", err)
 	}
-	sqlDB := stdlib.OpenDBFromPool(pool)
-	db, err := gorm.Open(postgres.New(postgres.Config{Conn: sqlDB}), gormConfig())
+	both := &pool{stdlib.OpenDBFromPool(direct), direct}
+	db, err := gorm.Open(postgres.New(postgres.Config{Conn: both}), gormConfig())
 	if err != nil {
-		pool.Close()
+		direct.Close()
 		return nil, fmt.Errorf("open PostgreSQL: %w", err)
 	}
 	closeBoth := func() error {
-		err := sqlDB.Close()
-		pool.Close()
+		err := both.Close()
+		direct.Close()
 		return err
 	}
-	return &DB{DB: db, pool: sqlDB, postgres: pool, close: closeBoth, retries: newRetries()}, nil
+	return &DB{DB: db, pool: both.DB, postgres: direct, close: closeBoth, retries: newRetries()}, nil
 }
 
 // tune tells PostgreSQL's planner, unless somebody has, that what it reads is in memory or on a disk without

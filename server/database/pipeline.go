@@ -42,16 +42,9 @@ func selectLast[T any](ctx context.Context, connection *pgxpool.Conn, statements
 	for _, s := range statements {
 		last = batch.Queue(s.SQL, s.Arguments...)
 	}
-	last.Query(func(rows pgx.Rows) error {
-		var row T
-		destinations := columns(&row)
-		for rows.Next() {
-			if err := rows.Scan(destinations...); err != nil {
-				return err
-			}
-			found = append(found, row)
-		}
-		return rows.Err()
+	last.Query(func(rows pgx.Rows) (err error) {
+		found, err = collect(rows, columns)
+		return err
 	})
 	err = connection.SendBatch(ctx, &batch).Close()
 	return found, err

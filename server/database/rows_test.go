@@ -78,3 +78,15 @@ func TestValuesAreFilledUpWithRowsThatMatchNothing(t *testing.T) {
 		}
 	})
 }
+
+// BenchmarkSelect reads a page of a list.
+func BenchmarkSelect(b *testing.B) {
+	db := databasetest.Open(b, databasetest.Migrated(b))
+	b.ReportAllocs()
+	for b.Loop() {
+		rows := db.WithContext(b.Context()).Raw("SELECT n, 'name ' || n FROM generate_series(?::bigint, ?) n", 1, 20)
+		if found, err := database.Select(rows, (*pair).columns); err != nil || len(found) != 20 {
+			b.Fatal(found, err)
+		}
+	}
+}
