@@ -7,12 +7,14 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/shopkeeper-dev/shopkeeper/server/database/databasetest"
 )
 
 // Every metric of the server that an alert or a dashboard names is one that a running server has.
 func TestAlertsAndDashboardsNameWhatThereIs(t *testing.T) {
-	metrics := freeAddress(t)
-	s := openShop(t, "SHOP_ROLES=api,notifications", "SHOP_NOTIFICATIONS_ADDR="+freeAddress(t), "SHOP_METRICS_ADDR="+metrics)
+	metrics := databasetest.FreeAddress(t)
+	s := openShop(t, "SHOP_ROLES=api,notifications", "SHOP_NOTIFICATIONS_ADDR="+databasetest.FreeAddress(t), "SHOP_METRICS_ADDR="+metrics)
 	s.must(200, request{method: "GET", path: "/healthz"})
 	awaitSeries(t, metrics, map[string]float64{`shop_http_request_duration_seconds_count{method="GET",route="/healthz",status="200"}`: 1})
 	there := map[string]bool{}

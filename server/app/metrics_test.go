@@ -63,7 +63,7 @@ func awaitSeries(t *testing.T, address string, want map[string]float64) {
 
 // A known series of requests, and exactly what is told of it.
 func TestMetricsAreExact(t *testing.T) {
-	metrics, sockets := freeAddress(t), freeAddress(t)
+	metrics, sockets := databasetest.FreeAddress(t), databasetest.FreeAddress(t)
 	s := peopled(t, "SHOP_ROLES=api,notifications", "SHOP_METRICS_ADDR="+metrics, "SHOP_NOTIFICATIONS_ADDR="+sockets,
 		"SHOP_RATE_LIMITS=register=2/h")
 	for s.send(request{method: "POST", path: "/auth/api/register/", body: "{}"}).status != http.StatusTooManyRequests {
@@ -144,7 +144,7 @@ func (s *shop) listen(address string, as user) *websocket.Conn {
 
 // A dependency that is away shows at the next scrape, and so do the notifications that wait for it.
 func TestMetricsOfAnOutage(t *testing.T) {
-	metrics, redis := freeAddress(t), databasetest.StartRedis(t)
+	metrics, redis := databasetest.FreeAddress(t), databasetest.StartRedis(t)
 	s := peopled(t, "SHOP_METRICS_ADDR="+metrics, "SHOP_REDIS_URL="+redis.URL())
 	redis.Stop(t)
 	s.newOrder(s.owner)

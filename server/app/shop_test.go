@@ -57,7 +57,7 @@ func prepare(t *testing.T, changed ...string) *shop {
 
 func prepareLogged(t *testing.T, log slog.Handler, changed ...string) *shop {
 	t.Helper()
-	address := freeAddress(t)
+	address := databasetest.FreeAddress(t)
 	environment := map[string]string{
 		"SHOP_DATABASE_URL": databasetest.Migrated(t), "SHOP_REDIS_URL": databasetest.Redis(t),
 		"SHOP_ROLES": "api", "SHOP_API_ADDR": address, "SHOP_METRICS_ADDR": "off", "SHOP_RATE_LIMITS": "off",
@@ -76,16 +76,6 @@ func prepareLogged(t *testing.T, log slog.Handler, changed ...string) *shop {
 		t.Fatal(err)
 	}
 	return &shop{t: t, app: app, address: address}
-}
-
-func freeAddress(t *testing.T) string {
-	t.Helper()
-	socket, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer socket.Close()
-	return socket.Addr().String()
 }
 
 // openShop runs a server until the test ends.

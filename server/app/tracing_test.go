@@ -112,7 +112,7 @@ func TestTraceOfAnOrder(t *testing.T) {
 	t.Setenv("OTEL_BSP_SCHEDULE_DELAY", "50")
 	var logs lockedLog
 	database, redis := databasetest.Migrated(t), databasetest.Redis(t)
-	sockets := freeAddress(t)
+	sockets := databasetest.FreeAddress(t)
 	stores := []string{"SHOP_DATABASE_URL=" + database, "SHOP_REDIS_URL=" + redis, "SHOP_RATE_LIMITS=user=600/m"}
 	s := openLogged(t, &logs, append(stores, "SHOP_TRUSTED_PROXIES=127.0.0.1")...)
 	openLogged(t, &logs, append(stores, "SHOP_ROLES=notifications", "SHOP_NOTIFICATIONS_ADDR="+sockets)...)

@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -203,17 +204,27 @@ func FreeAddress(t testing.TB) string {
 }
 
 // freePort picks a port below the range (32768 and up) that the kernel gives to outgoing connections:
-// in that range a client that redials a stopped server can be connected to itself.
+// in that range a client that redials a stopped server can be connected to itself. No other process that picks
+// ports like this gets the same one while this process lives, whether anybody listens there yet or not.
 func freePort() (string, error) {
 	for range 100 {
 		port := 20000 + rand.IntN(12000) //nolint:gosec // a port need not be unguessable
+		claim, err := net.Listen("unix", fmt.Sprintf("@shopkeeper-test-port-%d", port))
+		if err != nil {
+			continue
+		}
 		listener, err := net.ListenTCP("tcp", &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: port})
 		if err == nil {
+			claims.Store(port, claim)
 			return strconv.Itoa(port), listener.Close()
 		}
+		_ = claim.Close()
 	}
 	return "", errors.New("found no free port between 20000 and 32000")
 }
+
+// claims are sockets without a file that stand for the ports picked by this process; its end closes them.
+var claims sync.Map
 
 func unprivileged() *syscall.SysProcAttr {
 	// A process group of its own, so that Ctrl-C reaches the tests alone and the ending stays orderly.
