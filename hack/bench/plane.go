@@ -43,9 +43,9 @@ var (
 const controllersNeeded = "deployment-controller,replicaset-controller,statefulset-controller,job-controller,garbage-collector-controller," +
 	"endpointslice-controller,persistentvolume-binder-controller,disruption-controller,namespace-controller"
 
-// controlPlaneGC is GOGC of all but the operator, which runs as it is shipped: the memory is there, and the
-// processors are what everything waits for.
-const controlPlaneGC = "800"
+// controlPlaneMemory makes all but the operator, which runs as it is shipped, collect garbage late: the memory is
+// there, and the processors are what everything waits for.
+var controlPlaneMemory = map[string]string{"GOGC": "400", "GOMEMLIMIT": "4GiB"}
 
 // operatorAccount is the user that config/rbac gives the operator's rights to.
 const operatorAccount = "system:serviceaccount:" + operatorNamespace + ":shopkeeper-operator"
@@ -111,8 +111,10 @@ func (p *plane) start(ctx context.Context, bin string) error {
 		Set("service-cluster-ip-range", "10.0.0.0/16").
 		Set("audit-policy-file", p.file("audit-policy.yaml")).
 		Set("audit-log-path", p.file("audit.log"))
-	if err := os.Setenv("GOGC", controlPlaneGC); err != nil { // these two have the environment of this process
-		return err
+	for name, value := range controlPlaneMemory {
+		if err := os.Setenv(name, value); err != nil { // etcd and the API server have the environment of this process
+			return err
+		}
 	}
 	config, err := p.environment.Start()
 	if err != nil {
@@ -168,7 +170,7 @@ func (p *plane) run(ctx context.Context, name, program string, arguments ...stri
 	command := exec.CommandContext(context.WithoutCancel(ctx), program, arguments...)
 	command.Stdout, command.Stderr = file, file
 	if name == "operator" {
-		command.Env = append(os.Environ(), "GOGC=")
+		command.Env = append(os.Environ(), "GOGC=", "GOMEMLIMIT=")
 	}
 	if err := command.Start(); err != nil {
 		return fmt.Errorf("start %s: %w", name, err)
