@@ -209,7 +209,7 @@ func FreeAddress(t testing.TB) string {
 func freePort() (string, error) {
 	for range 100 {
 		port := 20000 + rand.IntN(12000) //nolint:gosec // a port need not be unguessable
-		claim, err := net.Listen("unix", fmt.Sprintf("@shopkeeper-test-port-%d", port))
+		claim, err := net.ListenUnix("unix", &net.UnixAddr{Net: "unix", Name: fmt.Sprintf("@shopkeeper-test-port-%d", port)})
 		if err != nil {
 			continue
 		}
