@@ -225,6 +225,19 @@ func TestProductsThatAreRefused(t *testing.T) {
 	})
 }
 
+func TestAPriceWithAnExponent(t *testing.T) {
+	forEachEngine(t, func(t *testing.T, s *shop) {
+		s.addCategory(t, "Electronics")
+		for price, want := range map[string]string{"1e2": "100.00", "1.5E1": "15.00", `"1250e-2"`: "12.50"} {
+			id := s.addProduct(t, `"name":"Lamp","price":%s,"category":1`, price)
+			shown := httpapitest.Has[struct{ Price string }](t, s.customer.Get(fmt.Sprintf("%s%d/", products, id)), http.StatusOK)
+			if shown.Price != want {
+				t.Errorf("the price %s is shown as %s, want %s", price, shown.Price, want)
+			}
+		}
+	})
+}
+
 // A staff member who renames a product while orders take its stock must not bring the sold units back.
 func TestAChangeOfAProductKeepsSalesMeanwhile(t *testing.T) {
 	forEachEngine(t, func(t *testing.T, s *shop) {

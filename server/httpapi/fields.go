@@ -297,12 +297,12 @@ func (f *Fields) Money(name string, current money.Amount, required bool, highest
 	switch {
 	case errors.Is(err, money.ErrPrecision):
 		f.Reject(name, tooPrecise)
-	case errors.Is(err, money.ErrRange), err == nil && amount > highest:
-		f.Reject(name, fmt.Sprintf(tooLarge, highest))
-	case err != nil:
+	case err != nil && !errors.Is(err, money.ErrRange):
 		f.Reject(name, NotNumber)
 	case amount < 0:
 		f.Reject(name, fmt.Sprintf(tooSmall, "0"))
+	case amount > highest:
+		f.Reject(name, fmt.Sprintf(tooLarge, highest))
 	}
 	return amount
 }

@@ -57,16 +57,18 @@ func TestQueryValues(t *testing.T) {
 		"text=+a+%C3%BC%F0%9F%98%80": "a ü😀",
 		"integer=-9223372036854775808&money=12.5&boolean=Yes&choice=blue": "-9223372036854775808 12.50 true blue",
 		"money=-1&boolean=off":               "-1.00 false",
+		"money=1.5e%2B2":                     "150.00",
 		"time=2026-01-02":                    "2026-01-02T00:00:00Z",
 		"time=2026-01-02T03:04:05Z":          "2026-01-02T03:04:05Z",
 		"time=2026-01-02T03:04:05.6%2B01:00": "2026-01-02T02:04:05Z",
 		"time=2026-01-02T03:04:05+01:00":     "2026-01-02T02:04:05Z",
 		"integer=1&integer=2":                "1",
 
-		"integer=1.5&money=1e3&boolean=2&time=now&choice=Red": `{"boolean":["Must be a valid boolean."],` +
+		"integer=1.5&money=1e&boolean=2&time=now&choice=Red": `{"boolean":["Must be a valid boolean."],` +
 			`"choice":["Select a valid choice. That choice is not one of the available choices."],"integer":["A valid integer is required."],` +
 			`"money":["A valid number is required."],"time":["Enter a valid date/time."]}`,
 		"integer=9223372036854775808":            `{"integer":["A valid integer is required."]}`,
+		"money=1e999999999":                      `{"money":["A valid number is required."]}`,
 		"money=0.001&time=2026-02-30":            `{"money":["A valid number is required."],"time":["Enter a valid date/time."]}`,
 		"text=%00":                               `{"text":["Null characters are not allowed."]}`,
 		"text=%FF":                               `{"text":["Not UTF-8."]}`,

@@ -17,6 +17,9 @@ type Amount int64
 // Max is the largest price of a product: 99,999,999.99.
 const Max Amount = 9_999_999_999
 
+// maxDigits is how many digits an int64 has at most.
+const maxDigits = 19
+
 // What can be wrong with a text that should be an amount.
 var (
 	ErrSyntax    = errors.New("not a decimal number")
@@ -24,30 +27,59 @@ var (
 	ErrRange     = errors.New("too many digits")
 )
 
-// Parse reads a decimal such as 12, 12.5, +12.50 or -0.01, with no exponent and at most two decimals that
-// are not zero.
+// Parse reads a decimal such as 12, 12.5, +12.50, -0.01 or 1.25e1, with at most two decimals that are not
+// zero. It costs no more than the text is long, whatever the exponent. With ErrRange comes the nearest Amount.
 func Parse(text string) (Amount, error) {
-	digits, negative := strings.CutPrefix(text, "-")
+	unsigned, negative := strings.CutPrefix(text, "-")
 	if !negative {
-		digits = strings.TrimPrefix(digits, "+")
+		unsigned = strings.TrimPrefix(unsigned, "+")
 	}
-	whole, fraction, _ := strings.Cut(digits, ".")
-	if whole+fraction == "" || !isDigits(whole) || !isDigits(fraction) {
+	amount, err := parseUnsigned(unsigned)
+	if negative {
+		amount = -amount
+	}
+	return amount, err
+}
+
+func parseUnsigned(text string) (Amount, error) {
+	mantissa, exponent, err := cutExponent(text)
+	if err != nil {
+		return 0, err
+	}
+	whole, fraction, _ := strings.Cut(mantissa, ".")
+	digits := whole + fraction
+	if digits == "" || !isDigits(digits) {
 		return 0, ErrSyntax
 	}
-	fraction = strings.TrimRight(fraction, "0")
-	if len(fraction) > 2 {
+	significant := strings.TrimRight(digits, "0")
+	zeros := len(digits) - len(significant) - len(fraction) + exponent + 2 // that make hundredths of it
+	significant = strings.TrimLeft(significant, "0")
+	switch {
+	case significant == "":
+		return 0, nil
+	case zeros < 0:
 		return 0, ErrPrecision
+	case len(significant)+zeros > maxDigits:
+		return math.MaxInt64, ErrRange
 	}
-	fraction += strings.Repeat("0", 2-len(fraction))
-	hundredths, err := strconv.ParseInt(whole+fraction, 10, 64)
+	hundredths, err := strconv.ParseInt(significant+strings.Repeat("0", zeros), 10, 64)
 	if err != nil {
-		return 0, ErrRange
-	}
-	if negative {
-		hundredths = -hundredths
+		return math.MaxInt64, ErrRange
 	}
 	return Amount(hundredths), nil
+}
+
+// cutExponent takes the exponent, of at most 32 bits, off a number.
+func cutExponent(number string) (mantissa string, exponent int, err error) {
+	at := strings.IndexAny(number, "eE")
+	if at < 0 {
+		return number, 0, nil
+	}
+	parsed, err := strconv.ParseInt(number[at+1:], 10, 32)
+	if err != nil {
+		return "", 0, ErrSyntax
+	}
+	return number[:at], int(parsed), nil
 }
 
 func isDigits(text string) bool {
