@@ -36,16 +36,22 @@ func (s *Orders) List(c *fiber.Ctx) error {
 }
 
 // filtered is the orders that a client asks for. A period begins with its first moment and ends before its
-// last, so that periods side by side share no order.
+// last, so that periods side by side share no order. It is listed by time, as its index is: by id, all orders
+// newer than a period of the past would be read to be left out.
 func filtered(found *gorm.DB, query *httpapi.Query) *gorm.DB {
 	if status, ok := query.Choice("status", statuses...); ok {
 		found = found.Where("status = ?", status)
 	}
-	if after, ok := query.Time("created_after"); ok {
+	after, begun := query.Time("created_after")
+	if begun {
 		found = found.Where("created_at >= ?", after.UTC())
 	}
-	if before, ok := query.Time("created_before"); ok {
+	before, ended := query.Time("created_before")
+	if ended {
 		found = found.Where("created_at < ?", before.UTC())
+	}
+	if begun || ended {
+		found = found.Order("created_at DESC")
 	}
 	if user, ok := query.Integer("user"); ok {
 		found = found.Where("user_id = ?", user)

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/gofiber/fiber/v2"
+	"github.com/jackc/pgx/v5"
 
 	"github.com/shopkeeper-dev/shopkeeper/server/cart"
 	"github.com/shopkeeper-dev/shopkeeper/server/catalog"
@@ -418,11 +419,69 @@ func TestFilters(t *testing.T) {
 		if got := ids(t, s.anna.Get("/api/orders/?status=pending")); got != "3 1" {
 			t.Errorf("a customer gets %q, want the own orders 3 1", got)
 		}
+		s.change(t, "UPDATE orders SET created_at = ? WHERE id < 3", noon)
+		for query, want := range map[string]string{"": "3 2 1", "?created_after=2026-05-01": "3 2 1", "?created_before=2026-05-01T12:00:01Z": "2 1"} {
+			if got := ids(t, s.staff.Get("/api/orders/"+query)); got != want {
+				t.Errorf("of orders of the same moment staff asking %s gets %q, want %q", query, got, want)
+			}
+		}
 		s.staff.Get("/api/orders/?status=lost&user=me&created_after=noon&created_before=2026-13-01").Is(t, http.StatusBadRequest,
 			`{"created_after":["Enter a valid date/time."],"created_before":["Enter a valid date/time."],`+
 				`"status":["Select a valid choice. That choice is not one of the available choices."],"user":["A valid integer is required."]}`)
 		s.staff.Get("/api/orders/?page=2").Is(t, http.StatusNotFound, `{"error":"Invalid page."}`)
 	})
+}
+
+// However many orders there are, those of a period cost what they are.
+func TestOfOtherPeriodsNothingIsRead(t *testing.T) {
+	url := databasetest.Migrated(t)
+	db, err := database.Open(t.Context(), url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := openShop(t, db)
+	s.change(t, `INSERT INTO orders (user_id, status, total_cents, shipping_address, created_at, updated_at)
+		SELECT ?, 'delivered', 100, '', at, at FROM generate_series('2026-01-01Z'::timestamptz, '2026-01-15Z', '1 minute') at`, s.annaID)
+	s.change(t, "VACUUM ANALYZE orders") // after which an index can count without them
+	const page = "?page_size=3&created_"
+	for query, want := range map[string]string{
+		page + "before=2026-01-01T00:30:00Z": "30 29 28",
+		page + "before=2026-01-08":           "10080 10079 10078",
+		page + "before=2026-01-02&status=delivered&created_after=2026-01-01T23:30:00Z":        "1440 1439 1438",
+		page + "after=2026-01-14T23:30:00Z":                                                   "20161 20160 20159",
+		page + "after=2026-01-07T12:00:00Z&created_before=2026-01-07T12:30:00Z&user=1&page=2": "9387 9386 9385",
+	} {
+		if got := ids(t, s.staff.Get("/api/orders/"+query)); got != want {
+			t.Errorf("%s finds %q, want %q", query, got, want)
+		}
+	}
+	if err := db.Close(); err != nil { // which makes its connections tell what they have read
+		t.Fatal(err)
+	}
+	if read := rowsRead(t, url, "orders"); read < 5*3 || read > 1000 {
+		t.Errorf("five pages of three of 20,161 orders took the reading of %d", read)
+	}
+}
+
+// rowsRead is how many rows of a table all connections that have ended read.
+func rowsRead(t *testing.T, url, table string) (rows int64) {
+	t.Helper()
+	connection, err := pgx.Connect(t.Context(), url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer connection.Close(context.WithoutCancel(t.Context()))
+	one := func(query string, arguments ...any) (number int64) {
+		if err := connection.QueryRow(t.Context(), query, arguments...).Scan(&number); err != nil {
+			t.Fatal(err)
+		}
+		return number
+	}
+	const others = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid() AND backend_type = 'client backend'"
+	for one(others) > 0 {
+		time.Sleep(time.Millisecond)
+	}
+	return one("SELECT seq_tup_read + idx_tup_fetch FROM pg_stat_user_tables WHERE relname = $1", table)
 }
 
 func ids(t *testing.T, answer httpapitest.Answer) string {

@@ -146,6 +146,7 @@ CREATE TABLE orders (
 );
 CREATE INDEX orders_user ON orders (user_id, id DESC);
 CREATE INDEX orders_status ON orders (status, id DESC);
+CREATE INDEX orders_created ON orders (created_at);
 
 -- Name, category and price are frozen at the moment of the order.
 CREATE TABLE order_items (
