@@ -11,6 +11,7 @@ import (
 )
 
 func TestClusterCarriesEachChannelAtItsOwnNode(t *testing.T) {
+	t.Parallel()
 	cluster := databasetest.StartRedisCluster(t)
 	client := open(t, cluster[0].URL(), "shop")
 	if err := client.Await(t.Context()); err != nil {

@@ -76,6 +76,7 @@ func TestEmbeddedRedisIsNobodyElses(t *testing.T) {
 }
 
 func TestListenerIsToldOfEveryNewSubscription(t *testing.T) {
+	t.Parallel()
 	server := databasetest.StartRedis(t)
 	client := open(t, server.URL(), "shop")
 	listener := listen(t, client, "a", "b")
@@ -101,6 +102,7 @@ func TestListenerIsToldOfEveryNewSubscription(t *testing.T) {
 }
 
 func TestCallsEndThoughRedisHangs(t *testing.T) {
+	t.Parallel()
 	server := databasetest.StartRedis(t)
 	client := open(t, server.URL(), "shop")
 	server.Pause(t)
@@ -119,6 +121,7 @@ func TestCallsEndThoughRedisHangs(t *testing.T) {
 }
 
 func TestAwait(t *testing.T) {
+	t.Parallel()
 	server := databasetest.StartRedis(t)
 	server.Stop(t)
 	var log bytes.Buffer

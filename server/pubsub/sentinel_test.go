@@ -10,6 +10,7 @@ import (
 // When the master is gone, messages go by the one that the Sentinels make of its replica, and listeners are
 // told that they may have missed some.
 func TestSentinelsLeadToTheNextMaster(t *testing.T) {
+	t.Parallel()
 	sentinel, master := databasetest.StartRedisSentinel(t)
 	client := open(t, sentinel.URL()+"/0?master_name=shop", "shop")
 	listener := listen(t, client, "a")
