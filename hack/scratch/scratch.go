@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"sync"
 	"syscall"
+	"testing"
 )
 
 //go:embed sweep.sh
@@ -26,7 +27,7 @@ type whole struct {
 }
 
 var theWhole = sync.OnceValues(func() (*whole, error) {
-	folder, err := os.MkdirTemp("", "scratch-")
+	folder, err := os.MkdirTemp(home(), "scratch-")
 	if err != nil {
 		return nil, err
 	}
@@ -41,6 +42,27 @@ var theWhole = sync.OnceValues(func() (*whole, error) {
 	}
 	return &whole{folder: folder, sweeper: sweeper, leash: leash}, sweeper.Start()
 })
+
+// The file system in memory that Linux has, and what must be free there: some servers of some packages at once.
+const (
+	memory = "/dev/shm"
+	room   = 4 << 30 // bytes
+
+	noPrograms = 8 // ST_NOEXEC, statvfs(3)
+)
+
+// home is where a test's folder is made: in memory where there is room, since each database is hundreds of small
+// files that come and go with a test. It is "", the usual place, where there is none, or TMPDIR says where.
+func home() string {
+	var system syscall.Statfs_t
+	if !testing.Testing() || os.Getenv("TMPDIR") != "" || syscall.Statfs(memory, &system) != nil || system.Flags&noPrograms != 0 {
+		return ""
+	}
+	if system.Bavail*uint64(system.Bsize) < room { //nolint:gosec // a size of blocks is positive
+		return ""
+	}
+	return memory
+}
 
 // Folder makes a folder for one server, which leaves its process id in a file "pid" there for as long as it runs.
 func Folder(name string) (string, error) {
