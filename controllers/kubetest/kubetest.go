@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime/debug"
 	"strings"
 	"testing"
 	"time"
@@ -30,6 +31,7 @@ const Timeout = 30 * time.Second
 // Main runs the tests of a package with an API server of their own, and leaves
 // how to reach it in config. crds are folders to install beside the Shop's CRD.
 func Main(m *testing.M, config **rest.Config, crds ...string) {
+	debug.SetGCPercent(scratch.Garbage)
 	code, err := run(m, config, crds)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)

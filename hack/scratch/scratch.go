@@ -64,6 +64,10 @@ func home() string {
 	return memory
 }
 
+// Garbage is how much may gather in tests and what they start, in percent of what is in use, before it is collected:
+// they end before it would fill the memory, and to collect it takes a tenth of their time.
+const Garbage = 400
+
 // Folder makes a folder for one server, which leaves its process id in a file "pid" there for as long as it runs.
 func Folder(name string) (string, error) {
 	whole, err := theWhole()
@@ -73,10 +77,10 @@ func Folder(name string) (string, error) {
 	return os.MkdirTemp(whole.folder, name+"-")
 }
 
-// Leash writes a program into a folder that is another program, and leaves its process id there before it is.
+// Leash writes a program into a folder that is another program, of Go, and leaves its process id there before it is.
 func Leash(folder, program string) (path string, err error) {
 	path = filepath.Join(folder, filepath.Base(program))
-	script := fmt.Sprintf("#!/bin/sh\necho $$ >'%s/pid' && exec '%s' \"$@\"\n", folder, program)
+	script := fmt.Sprintf("#!/bin/sh\necho $$ >'%s/pid' && GOGC=%d exec '%s' \"$@\"\n", folder, Garbage, program)
 	return path, os.WriteFile(path, []byte(script), 0o700) //nolint:gosec // a program
 }
 

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"reflect"
+	"runtime/debug"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -88,6 +89,7 @@ func Redis(t testing.TB) string {
 // Main runs a package's tests and then waits until the servers they used have ended. A package without
 // it leaves nothing behind either, but that may be a moment after its process has ended.
 func Main(m *testing.M) {
+	debug.SetGCPercent(scratch.Garbage)
 	code := m.Run()
 	scratch.Sweep()
 	os.Exit(code)
