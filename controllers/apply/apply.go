@@ -191,7 +191,9 @@ func (a *Applier) send(ctx context.Context, wanted Configuration, document docum
 	if !ok {
 		return nil, fmt.Errorf("%T is no object", applied)
 	}
-	return object, remarshal(configuration, object)
+	err = remarshal(configuration, object)
+	object.SetManagedFields(nil) // as it is in the cache
+	return object, err
 }
 
 func isAsWanted(known client.Object, document document, sum string) (bool, error) {

@@ -78,14 +78,16 @@ func NewScheme() (*runtime.Scheme, error) {
 // means all.
 func CacheOptions(namespaces []string, shops labels.Selector) cache.Options {
 	ours := labels.SelectorFromSet(labels.Set{builders.LabelManagedBy: builders.ManagedBy})
+	sharing := newSharing()
 	options := cache.Options{
 		DefaultLabelSelector: ours,
-		DefaultTransform:     cache.TransformStripManagedFields(),
+		DefaultTransform:     sharing.after(cache.TransformStripManagedFields()),
 		ByObject: map[client.Object]cache.ByObject{
 			&shopv1.Shop{}:                           {Label: shops},
-			&corev1.Pod{}:                            {Transform: keepOutcome},
-			&autoscalingv2.HorizontalPodAutoscaler{}: {Transform: keepComplaint},
-			&policyv1.PodDisruptionBudget{}:          {Transform: dropCounts},
+			&corev1.Pod{}:                            {Transform: sharing.after(keepOutcome)},
+			&batchv1.Job{}:                           {Transform: sharing.after(dropTask)},
+			&autoscalingv2.HorizontalPodAutoscaler{}: {Transform: sharing.after(keepComplaint)},
+			&policyv1.PodDisruptionBudget{}:          {Transform: sharing.after(dropCounts)},
 		},
 	}
 	for _, namespace := range namespaces {
@@ -108,16 +110,47 @@ func ClientCacheOptions(namespaces []string) *client.CacheOptions {
 	}
 }
 
-// keepOutcome leaves of a pod in the cache what tells how it is doing.
+// keepOutcome leaves of a pod in the cache what tells how it is doing: of a
+// container that serves, nothing.
 func keepOutcome(object any) (any, error) {
 	if pod, ok := object.(*corev1.Pod); ok {
-		pod.ManagedFields, pod.Annotations, pod.Spec = nil, nil, corev1.PodSpec{}
+		pod.ManagedFields, pod.Annotations, pod.OwnerReferences, pod.Spec = nil, nil, nil, corev1.PodSpec{}
 		pod.Status = corev1.PodStatus{
-			Phase: pod.Status.Phase, PodIP: pod.Status.PodIP, Conditions: pod.Status.Conditions,
-			InitContainerStatuses: pod.Status.InitContainerStatuses, ContainerStatuses: pod.Status.ContainerStatuses,
+			Phase: pod.Status.Phase, PodIP: pod.Status.PodIP,
+			Conditions:            selected(pod.Status.Conditions, isTold),
+			InitContainerStatuses: selected(pod.Status.InitContainerStatuses, tells),
+			ContainerStatuses:     selected(pod.Status.ContainerStatuses, tells),
 		}
 	}
 	return object, nil
+}
+
+// dropTask leaves out of a migration in the cache what it is to do, for nobody can
+// change that.
+func dropTask(object any) (any, error) {
+	if job, ok := object.(*batchv1.Job); ok {
+		job.ManagedFields, job.Spec = nil, batchv1.JobSpec{}
+	}
+	return object, nil
+}
+
+// isTold is about the conditions that anything follows from.
+func isTold(condition corev1.PodCondition) bool {
+	return condition.Type == corev1.PodReady || condition.Type == corev1.PodScheduled && condition.Status != corev1.ConditionTrue
+}
+
+func tells(container corev1.ContainerStatus) bool {
+	return !container.Ready || container.State.Running == nil
+}
+
+// selected are copied, so that the others are let go of.
+func selected[T any](all []T, is func(T) bool) (some []T) {
+	for _, one := range all {
+		if is(one) {
+			some = append(some, one)
+		}
+	}
+	return some
 }
 
 // SetupWithManager makes the manager run the loop, at most concurrency Shops at
