@@ -71,6 +71,8 @@ type Applier struct {
 	// Seen spares what was compared before from being compared again; nil spares
 	// nothing.
 	Seen *Seen
+	// HasWritten is whether any object is another than before.
+	HasWritten bool
 }
 
 // Object makes an object as wanted and returns it as it then stands. known is
@@ -115,6 +117,7 @@ func (a *Applier) Share(ctx context.Context, known Configuration, with string) (
 	if err := a.Client.Apply(ctx, known, client.FieldOwner(with)); err != nil {
 		return "", fmt.Errorf("hand over %s %s: %w", *known.GetKind(), *known.GetName(), err)
 	}
+	a.HasWritten = true
 	applied := document{}
 	if err := remarshal(known, &applied); err != nil {
 		return "", err
@@ -135,8 +138,11 @@ func (a *Applier) Delete(ctx context.Context, known client.Object) error {
 	if _, isSecret := known.(*corev1.Secret); isSecret {
 		options = append(options, client.DisableReadYourWritesConsistency)
 	}
-	err := a.Client.Delete(ctx, known, options...)
-	return client.IgnoreNotFound(err)
+	if err := a.Client.Delete(ctx, known, options...); err != nil {
+		return client.IgnoreNotFound(err)
+	}
+	a.HasWritten = true
+	return nil
 }
 
 func (a *Applier) create(ctx context.Context, wanted Configuration, document document, sum string) (client.Object, error) {
@@ -183,6 +189,7 @@ func (a *Applier) send(ctx context.Context, wanted Configuration, document docum
 	if err := a.Client.Apply(ctx, configuration, options...); err != nil {
 		return nil, fmt.Errorf("apply %s %s: %w", *wanted.GetKind(), *wanted.GetName(), err)
 	}
+	a.HasWritten = true
 	applied, err := a.Client.Scheme().New(kindOf(wanted))
 	if err != nil {
 		return nil, err

@@ -26,10 +26,18 @@ type failure struct {
 // failures are what went wrong in one turn.
 type failures []failure
 
+// applier writes the children of one turn.
+func (r *Reconciler) applier() *apply.Applier {
+	return &apply.Applier{Client: r.Client, Live: r.Live, Label: builders.LabelManagedBy, Value: builders.ManagedBy, Seen: &r.seen}
+}
+
 // apply does what the plan says, and leaves in observed what then is. A child
-// that fails does not keep the others from theirs.
-func (r *Reconciler) apply(ctx context.Context, shop *shopv1.Shop, plan *plan, observed *observation) failures {
-	applier := &apply.Applier{Client: r.Client, Live: r.Live, Label: builders.LabelManagedBy, Value: builders.ManagedBy, Seen: &r.seen}
+// that fails does not keep the others from theirs. Of a shop that is paused
+// everything is left as it is.
+func (r *Reconciler) apply(ctx context.Context, applier *apply.Applier, shop *shopv1.Shop, plan *plan, observed *observation) failures {
+	if shop.Spec.Paused {
+		return nil
+	}
 	var failed failures
 	for _, replicas := range plan.handOver {
 		version, err := applier.Share(ctx, replicas, replicasOwner)

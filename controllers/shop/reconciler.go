@@ -3,8 +3,8 @@
 //
 // observe reads (from the cache, but for two rare questions), plan and report
 // think (and are pure), apply writes. What is remembered between two turns is
-// only what the API server holds, to spare reads and comparisons: the operator
-// may stop anywhere and start again.
+// only what the API server holds, to spare reads and comparisons, and what was not
+// worth telling yet: the operator may stop anywhere and start again.
 package shop
 
 import (
@@ -64,6 +64,7 @@ type Reconciler struct {
 	secrets  secrets
 	seen     apply.Seen
 	answers  answers
+	patience patience
 	optional *optionalWatch
 }
 
@@ -74,6 +75,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.
 	if isGone := apierrors.IsNotFound(err); isGone || err == nil && shop.DeletionTimestamp != nil {
 		r.secrets.forget(request.NamespacedName)
 		r.answers.forget(request.NamespacedName)
+		r.patience.waits(request.NamespacedName, false)
 		return ctrl.Result{}, nil // the owner references see to the rest
 	}
 	if err != nil {
@@ -88,10 +90,8 @@ func (r *Reconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.
 	if err != nil {
 		return ctrl.Result{}, fmt.Errorf("plan: %w", err)
 	}
-	var failed failures
-	if !shop.Spec.Paused {
-		failed = r.apply(ctx, shop, plan, observed)
-	}
+	applier := r.applier()
+	failed := r.apply(ctx, applier, shop, plan, observed)
 	if failed.inLeavingNamespace() {
 		return ctrl.Result{}, nil
 	}
@@ -100,6 +100,9 @@ func (r *Reconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.
 	}
 	if failed.fleeting() {
 		return ctrl.Result{}, fmt.Errorf("apply: %w", failed.err())
+	}
+	if r.patience.waits(request.NamespacedName, applier.HasWritten && len(failed) == 0 && shop.Status.ObservedGeneration > 0) {
+		return ctrl.Result{RequeueAfter: soonAfter}, nil
 	}
 	status := assess(shop, observed, plan, judge(shop, observed, plan, failed))
 	switch err := r.report(ctx, shop, status); {

@@ -997,7 +997,12 @@ func TestSeveralNamespaces(t *testing.T) {
 // TestEvents: each change of a reason is one Event.
 func TestEvents(t *testing.T) {
 	w := newWorld(t)
-	w.serve(`{}`)
+	w.create(`{}`)
+	w.startData()
+	w.waitFor(shopv1.ConditionMigrated, "False", shopv1.ReasonMigrationRunning) // what passes within a moment is no reason yet
+	w.migrate("0.1.0", 7)
+	w.rollOut("0.1.0")
+	w.settle()
 	kubetest.Eventually(t, func() error {
 		events := &eventsv1.EventList{}
 		if err := w.List(kubetest.Context(t), events, client.InNamespace(w.namespace)); err != nil {

@@ -159,7 +159,7 @@ func (r *Reconciler) SetupWithManager(manager ctrl.Manager, concurrency int) err
 	ofInstance := handler.EnqueueRequestsFromMapFunc(instanceOf)
 	news := make(chan event.GenericEvent)
 	loop, err := ctrl.NewControllerManagedBy(manager).
-		For(&shopv1.Shop{}).
+		For(&shopv1.Shop{}, builder.WithPredicates(isWish)).
 		Owns(&corev1.ServiceAccount{}).
 		Owns(&corev1.Service{}).
 		Owns(&appsv1.StatefulSet{}).
@@ -176,6 +176,7 @@ func (r *Reconciler) SetupWithManager(manager ctrl.Manager, concurrency int) err
 		WatchesRawSource(source.Channel(news, &handler.EnqueueRequestForObject{})).
 		WithOptions(controller.Options{
 			MaxConcurrentReconciles: concurrency,
+			NewQueue:                newGathering,
 			ReconciliationTimeout:   turnTimeout,
 			RateLimiter:             workqueue.NewTypedItemExponentialFailureRateLimiter[reconcile.Request](100*time.Millisecond, 30*time.Second),
 		}).
@@ -196,6 +197,12 @@ func (r *Reconciler) SetupWithManager(manager ctrl.Manager, concurrency int) err
 	r.optional = &optionalWatch{loop: loop, cache: manager.GetCache(), scheme: manager.GetScheme(), mapper: manager.GetRESTMapper()}
 	return r.optional.start(slices.Collect(maps.Keys(optionalKinds))...)
 }
+
+// isWish leaves out what the operator itself wrote of how a Shop is doing.
+var isWish = predicate.Funcs{UpdateFunc: func(update event.UpdateEvent) bool {
+	before, after := update.ObjectOld, update.ObjectNew
+	return before.GetUID() != after.GetUID() || before.GetGeneration() != after.GetGeneration()
+}}
 
 // podNews lets through what a Shop's status may follow from: all of a migration,
 // the going of any pod, and of the others only what is wrong with them. The rest
