@@ -15,7 +15,6 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
-	"reflect"
 	"slices"
 
 	corev1 "k8s.io/api/core/v1"
@@ -23,6 +22,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
@@ -170,37 +170,35 @@ func (a *Applier) create(ctx context.Context, wanted Configuration, document doc
 	}
 }
 
-// send applies the document, with its hash, and reads back the object.
-func (a *Applier) send(ctx context.Context, wanted Configuration, document document, sum string, options ...client.ApplyOption) (client.Object, error) {
+// send applies the document, with its hash, and returns the object as it then is.
+func (a *Applier) send(ctx context.Context, wanted Configuration, document document, sum string, options ...client.PatchOption) (client.Object, error) {
 	document.annotate(AnnotationHash, sum)
-	// The client tells the kind of a configuration by its type: one like wanted,
-	// which is left as it is.
-	configuration, ok := reflect.TypeAssert[runtime.ApplyConfiguration](reflect.New(reflect.TypeOf(wanted).Elem()))
-	if !ok {
-		return nil, fmt.Errorf("%T is no apply configuration", wanted)
+	written, err := json.Marshal(document)
+	if err != nil {
+		return nil, fmt.Errorf("write %T: %w", wanted, err)
 	}
-	if err := remarshal(document, configuration); err != nil {
+	made, err := a.Client.Scheme().New(kindOf(wanted))
+	if err != nil {
 		return nil, err
 	}
+	object, ok := made.(client.Object)
+	if !ok {
+		return nil, fmt.Errorf("%T is no object", made)
+	}
+	object.SetNamespace(*wanted.GetNamespace())
+	object.SetName(*wanted.GetName())
 	options = append(options, client.FieldOwner(FieldOwner))
 	if *wanted.GetKind() == secretKind {
 		options = append(options, client.DisableReadYourWritesConsistency)
 	}
-	if err := a.Client.Apply(ctx, configuration, options...); err != nil {
+	// A patch is answered with the object, in the encoding of the cache; an apply
+	// of the configuration would be answered with a configuration, in JSON.
+	if err := a.Client.Patch(ctx, object, client.RawPatch(types.ApplyPatchType, written), options...); err != nil {
 		return nil, fmt.Errorf("apply %s %s: %w", *wanted.GetKind(), *wanted.GetName(), err)
 	}
 	a.HasWritten = true
-	applied, err := a.Client.Scheme().New(kindOf(wanted))
-	if err != nil {
-		return nil, err
-	}
-	object, ok := applied.(client.Object)
-	if !ok {
-		return nil, fmt.Errorf("%T is no object", applied)
-	}
-	err = remarshal(configuration, object)
 	object.SetManagedFields(nil) // as it is in the cache
-	return object, err
+	return object, nil
 }
 
 func isAsWanted(known client.Object, document document, sum string) (bool, error) {

@@ -10,7 +10,6 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/runtime"
 	appsv1ac "k8s.io/client-go/applyconfigurations/apps/v1"
 	corev1ac "k8s.io/client-go/applyconfigurations/core/v1"
 	metav1ac "k8s.io/client-go/applyconfigurations/meta/v1"
@@ -46,9 +45,9 @@ func newFixture(t *testing.T) *fixture {
 	}
 	f := &fixture{t: t, live: live, namespace: kubetest.Namespace(t, live)}
 	counting := interceptor.NewClient(live, interceptor.Funcs{
-		Apply: func(ctx context.Context, c client.WithWatch, object runtime.ApplyConfiguration, options ...client.ApplyOption) error {
+		Patch: func(ctx context.Context, c client.WithWatch, object client.Object, patch client.Patch, options ...client.PatchOption) error {
 			f.applies++
-			return c.Apply(ctx, object, options...)
+			return c.Patch(ctx, object, patch, options...)
 		},
 	})
 	f.Applier = &apply.Applier{Client: counting, Live: live, Label: label, Value: value, Seen: &apply.Seen{}}
