@@ -207,7 +207,8 @@ func newManager(o *options) (ctrl.Manager, error) {
 		return nil, fmt.Errorf("find the cluster: %w", err)
 	}
 	cluster.UserAgent = "shopkeeper-operator/" + version
-	cluster.QPS = -1 // the API server's own priority and fairness is the better limit
+	cluster.QPS = -1                  // the API server's own priority and fairness is the better limit
+	cluster.DisableCompression = true // it would cost both ends more than the way between them is worth
 	scheme, err := shop.NewScheme()
 	if err != nil {
 		return nil, err
