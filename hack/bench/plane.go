@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"github.com/go-logr/logr"
+	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	storagev1 "k8s.io/api/storage/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -27,6 +28,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/envtest"
 	"sigs.k8s.io/controller-runtime/pkg/log"
+	"sigs.k8s.io/yaml"
 
 	operator "github.com/shopkeeper-dev/shopkeeper/controllers/shop"
 )
@@ -43,9 +45,12 @@ var (
 const controllersNeeded = "deployment-controller,replicaset-controller,statefulset-controller,job-controller,garbage-collector-controller," +
 	"endpointslice-controller,persistentvolume-binder-controller,disruption-controller,namespace-controller"
 
-// controlPlaneMemory makes all but the operator, which runs as it is shipped, collect garbage late: the memory is
-// there, and the processors are what everything waits for.
-var controlPlaneMemory = map[string]string{"GOGC": "400", "GOMEMLIMIT": "4GiB"}
+// controlPlaneMemory makes all but the operator collect garbage late: the memory is there, and the processors are
+// what everything waits for. With 4 GiB an API server of 1,000 Shops spends a seventh of its time on garbage.
+var controlPlaneMemory = map[string]string{"GOGC": "400", "GOMEMLIMIT": "8GiB"}
+
+// operatorManifest is of the operator as it is shipped.
+const operatorManifest = "config/manager/manager.yaml"
 
 // operatorAccount is the user that config/rbac gives the operator's rights to.
 const operatorAccount = "system:serviceaccount:" + operatorNamespace + ":shopkeeper-operator"
@@ -170,13 +175,32 @@ func (p *plane) run(ctx context.Context, name, program string, arguments ...stri
 	command := exec.CommandContext(context.WithoutCancel(ctx), program, arguments...)
 	command.Stdout, command.Stderr = file, file
 	if name == "operator" {
-		command.Env = append(os.Environ(), "GOGC=", "GOMEMLIMIT=")
+		if command.Env, err = shippedEnvironment(); err != nil {
+			return err
+		}
 	}
 	if err := command.Start(); err != nil {
 		return fmt.Errorf("start %s: %w", name, err)
 	}
 	p.processes[name] = command
 	return nil
+}
+
+// shippedEnvironment is what the operator's manifest sets.
+func shippedEnvironment() ([]string, error) {
+	content, err := os.ReadFile(operatorManifest)
+	if err != nil {
+		return nil, err
+	}
+	deployment := &appsv1.Deployment{}
+	if err := yaml.Unmarshal(content, deployment); err != nil {
+		return nil, fmt.Errorf("read %s: %w", operatorManifest, err)
+	}
+	environment := append(os.Environ(), "GOGC=")
+	for _, variable := range deployment.Spec.Template.Spec.Containers[0].Env {
+		environment = append(environment, variable.Name+"="+variable.Value)
+	}
+	return environment, nil
 }
 
 // startOperator starts it as its ServiceAccount, with what config/rbac gives it.
