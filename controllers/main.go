@@ -37,7 +37,7 @@ var version = "dev"
 
 // garbage is how much may gather in memory, in percent of what is in use, before it is collected: a cache of
 // thousands of objects is large, and what a turn needs besides is small. GOGC overrides it.
-const garbage = 50
+const garbage = 25
 
 func main() {
 	if os.Getenv("GOGC") == "" {
