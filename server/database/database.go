@@ -26,7 +26,7 @@ import (
 )
 
 const (
-	maxConnections = 20               // per process; `pool_max_conns` in a PostgreSQL URL overrides it
+	maxConnections = 8                // per process, of those that share the processors of PostgreSQL; `pool_max_conns` in its URL overrides it
 	sqliteReaders  = 4                // SQLite has one writer at a time; more connections only serve readers
 	connectTimeout = 5 * time.Second  // one attempt to reach PostgreSQL
 	busyTimeout    = 10 * time.Second // how long a SQLite writer waits for another

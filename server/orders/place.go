@@ -54,7 +54,22 @@ var errNotAtOnce = errors.New("the cart made no order at once")
 
 // create makes an order of what is in its user's cart. All of it happens or nothing. A request that bears the
 // key of an earlier one is that one: it changes nothing and gets its answer.
-func (s *Orders) create(ctx context.Context, wanted order, key idempotencyKey) (made placed, err error) {
+func (s *Orders) create(ctx context.Context, wanted order, key idempotencyKey) (placed, error) {
+	made, err := s.place(ctx, wanted, key)
+	if err == nil && !made.replayed {
+		s.metrics.placed.Inc()
+		s.catalog.Announce(made.moves)
+		s.publisher.Publish(ctx, made.event)
+	}
+	return made, err
+}
+
+// place makes the order when its turn comes, and tells nobody yet.
+func (s *Orders) place(ctx context.Context, wanted order, key idempotencyKey) (made placed, err error) {
+	if err := s.turns.Acquire(ctx, 1); err != nil {
+		return placed{}, fmt.Errorf("wait to place an order of user %d: %w", wanted.UserID, err)
+	}
+	defer s.turns.Release(1)
 	wanted.Status, wanted.CreatedAt = pending, database.Now()
 	wanted.UpdatedAt = wanted.CreatedAt
 	origin := outbox.OriginOf(ctx)
@@ -64,24 +79,19 @@ func (s *Orders) create(ctx context.Context, wanted order, key idempotencyKey) (
 	case key.name == "":
 		made, err = wanted.placed(database.SelectAtOnce(ctx, s.db, wanted.atOnce(origin), (*placedItem).columns))
 	default:
-		made, err = s.createWith(ctx, key, wanted, func(tx *gorm.DB, o order) (placed, error) {
+		made, err = s.placeWith(ctx, key, wanted, func(tx *gorm.DB, o order) (placed, error) {
 			return o.placed(database.SelectInTx(tx, o.atOnce(origin), (*placedItem).columns))
 		})
 	}
 	made.event.Origin = origin
 	if errors.Is(err, errNotAtOnce) {
-		made, err = s.createWith(ctx, key, wanted, s.placeStepByStep)
-	}
-	if err == nil && !made.replayed {
-		s.metrics.placed.Inc()
-		s.catalog.Announce(made.moves)
-		s.publisher.Publish(ctx, made.event)
+		made, err = s.placeWith(ctx, key, wanted, s.placeStepByStep)
 	}
 	return made, err
 }
 
-// createWith claims the key, makes the order by place, and keeps the answer, in one transaction.
-func (s *Orders) createWith(ctx context.Context, key idempotencyKey, wanted order, place func(*gorm.DB, order) (placed, error)) (made placed, err error) {
+// placeWith claims the key, makes the order by place, and keeps the answer, in one transaction.
+func (s *Orders) placeWith(ctx context.Context, key idempotencyKey, wanted order, place func(*gorm.DB, order) (placed, error)) (made placed, err error) {
 	err = s.db.InTx(ctx, func(tx *gorm.DB) error {
 		made = placed{}
 		// First of all, so that of two requests at once the second waits here, holding nothing.

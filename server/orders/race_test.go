@@ -267,3 +267,41 @@ func TestAnOrderOutOfTimeHasNoEffect(t *testing.T) {
 	}
 	buy(t, s.anna, 1, 1)
 }
+
+// Orders that wait for a product do not keep others from the database.
+func TestWaitingOrdersLeaveConnections(t *testing.T) {
+	s := openShop(t, databasetest.Open(t, databasetest.Migrated(t)))
+	const buyers = 30 // more than there are connections
+	var users []int64
+	for range buyers {
+		users = append(users, databasetest.NewUser(t, s.db))
+		put(t, s.server.Customer(users[len(users)-1]), 1, 1)
+	}
+	var ordered sync.WaitGroup
+	err := s.db.InTx(t.Context(), func(tx *gorm.DB) error {
+		if err := tx.Exec("UPDATE products SET stock = stock WHERE id = 1").Error; err != nil {
+			return err
+		}
+		for _, user := range users {
+			ordered.Go(func() {
+				httpapitest.Has[struct{}](t, s.server.Customer(user).Post("/api/orders/", home), http.StatusCreated)
+			})
+		}
+		for waiting := 0; waiting < 4; {
+			if err := tx.Raw("SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'").Scan(&waiting).Error; err != nil {
+				return err
+			}
+		}
+		for range 20 {
+			httpapitest.Has[struct{}](t, s.anna.Get("/api/cart/"), http.StatusOK)
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ordered.Wait()
+	if left := s.one(t, "SELECT stock FROM products WHERE id = 1"); left != 50-buyers {
+		t.Errorf("%d left of 50 after %d were sold", left, buyers)
+	}
+}
