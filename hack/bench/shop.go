@@ -56,7 +56,7 @@ func openShop(ctx context.Context, users int, statements ...string) (s *shop, er
 	if err := build.Run(); err != nil {
 		return s, fmt.Errorf("build the server: %w", err)
 	}
-	if s.pool, err = pgxpool.New(ctx, s.postgres+"&pool_max_conns=20&random_page_cost=1.1"); err != nil { // as the server has it
+	if s.pool, err = pgxpool.New(ctx, s.postgres+"&pool_max_conns=8&random_page_cost=1.1"); err != nil { // as the server has it
 		return s, fmt.Errorf("open the database: %w", err)
 	}
 	db, err := database.Open(ctx, s.postgres)
