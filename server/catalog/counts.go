@@ -273,12 +273,13 @@ func (n *counts) set(id, category, price int64, marks uint8) {
 	n.marks = slices.Insert(n.marks, at, marks)
 }
 
-// scan counts: a millisecond for a million products.
+// scan counts: a millisecond for a million products. The category comes first, for nearly all products fail it,
+// and what nearly always comes out alike costs a processor least.
 func (n *counts) scan(f filter) (count int64) {
 	mask, want := f.marks()
-	for i, marks := range n.marks {
-		if marks&mask == want && f.lowest <= n.prices[i] && n.prices[i] <= f.highest &&
-			(!f.hasCategory || n.categories[i] == f.category) {
+	prices, marks := n.prices[:len(n.categories)], n.marks[:len(n.categories)]
+	for i, category := range n.categories {
+		if (category == f.category || !f.hasCategory) && marks[i]&mask == want && f.lowest <= prices[i] && prices[i] <= f.highest {
 			count++
 		}
 	}
