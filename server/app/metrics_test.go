@@ -119,7 +119,7 @@ func TestMetricsAreExact(t *testing.T) {
 		`shop_dependency_up{dependency="redis"}`:                         1,
 		`shop_schema_version{which="applied"}`:                           1,
 		`shop_schema_version{which="needed"}`:                            1,
-		`shop_database_connections_max`:                                  20,
+		`shop_database_connections_max`:                                  8,
 	})
 	_ = socket.Close()
 	awaitSeries(t, metrics, map[string]float64{
