@@ -287,11 +287,7 @@ func TestWaitingOrdersLeaveConnections(t *testing.T) {
 				httpapitest.Has[struct{}](t, s.server.Customer(user).Post("/api/orders/", home), http.StatusCreated)
 			})
 		}
-		for waiting := 0; waiting < 4; {
-			if err := tx.Raw("SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'").Scan(&waiting).Error; err != nil {
-				return err
-			}
-		}
+		awaitLocks(t, tx, 4)
 		for range 20 {
 			httpapitest.Has[struct{}](t, s.anna.Get("/api/cart/"), http.StatusOK)
 		}
@@ -304,4 +300,22 @@ func TestWaitingOrdersLeaveConnections(t *testing.T) {
 	if left := s.one(t, "SELECT stock FROM products WHERE id = 1"); left != 50-buyers {
 		t.Errorf("%d left of 50 after %d were sold", left, buyers)
 	}
+}
+
+// awaitLocks returns when so many statements wait for a lock.
+func awaitLocks(t *testing.T, tx *gorm.DB, count int) {
+	t.Helper()
+	for range 1000 {
+		waiting := 0
+		err := tx.Exec("SELECT pg_stat_clear_snapshot()").
+			Raw("SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'").Scan(&waiting).Error
+		if err != nil {
+			t.Fatal(err)
+		}
+		if waiting >= count {
+			return
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	t.Fatalf("there are no %d statements that wait for a lock", count)
 }
