@@ -150,24 +150,70 @@ func (b *bench) filtered(ctx context.Context) (measured, ceiling result, err err
 }
 
 func (b *bench) searched(ctx context.Context) (measured, ceiling result, err error) {
+	const query = `SELECT p.id, p.name, p.price_cents, p.stock, p.stock_moves, (SELECT c.name FROM categories c WHERE c.id = p.category_id),
+			p.image, p.stock > 0, p.featured
+		FROM (SELECT p.id, p.name, p.price_cents, p.stock, p.stock_moves, p.category_id, p.image, p.featured, p.created_at
+			FROM products p WHERE p.archived_at IS NULL AND p.search_text LIKE $1 AND p.search_text LIKE $2
+			ORDER BY p.created_at DESC, p.id DESC LIMIT $3 OFFSET $4) p ORDER BY p.created_at DESC, p.id DESC`
+	ceiling, err = b.bare(ctx, query, func(int) []any {
+		return []any{"%number%", fmt.Sprintf("%%%d%%", random(benchProducts)), 20, 0}
+	})
+	if err != nil {
+		return measured, ceiling, err
+	}
 	measured, err = b.api(ctx, 0, func(worker, _ int) []byte {
 		return request(http.MethodGet, fmt.Sprintf("/api/products/?search=number+%d", random(benchProducts)), b.tokens[1+worker], "")
 	}, http.StatusOK)
 	return measured, ceiling, err
 }
 
+// addedProduct is what a call puts into a cart.
+func addedProduct(call int) int { return 1 + random(5) + 10*(call%100) }
+
 func (b *bench) addToCart(ctx context.Context) (measured, ceiling result, err error) {
+	const statement = `INSERT INTO cart_items (cart_id, product_id, quantity)
+		SELECT k.id, p.id, 1 FROM carts k, products p WHERE k.user_id = $1 AND p.id = $2 AND p.archived_at IS NULL AND p.stock >= 1
+		ON CONFLICT (cart_id, product_id) DO UPDATE SET quantity = cart_items.quantity + excluded.quantity
+			WHERE CAST(cart_items.quantity AS bigint) + excluded.quantity
+				<= (SELECT p.stock FROM products p WHERE p.id = excluded.product_id)
+		RETURNING id, product_id, (SELECT p.name FROM products p WHERE p.id = cart_items.product_id), quantity`
+	ceiling, err = b.bare(ctx, statement, func(call int) []any { return []any{1 + call%benchUsers, addedProduct(call)} })
+	if err != nil {
+		return measured, ceiling, err
+	}
 	measured, err = b.api(ctx, 0, func(_, call int) []byte {
-		return request(http.MethodPost, "/api/cart/items/", b.tokens[1+call%benchUsers], fmt.Sprintf(`{"product_id":%d}`, 1+random(5)+10*(call%100)))
+		return request(http.MethodPost, "/api/cart/items/", b.tokens[1+call%benchUsers], fmt.Sprintf(`{"product_id":%d}`, addedProduct(call)))
 	}, http.StatusCreated)
 	return measured, ceiling, err
 }
 
 func (b *bench) readCart(ctx context.Context) (measured, ceiling result, err error) {
+	const query = `SELECT i.cart_id, i.id, p.id, p.name, p.price_cents, c.name, i.quantity
+		FROM carts k JOIN cart_items i ON i.cart_id = k.id JOIN products p ON p.id = i.product_id AND p.archived_at IS NULL
+		JOIN categories c ON c.id = p.category_id WHERE k.user_id = $1 ORDER BY i.id`
+	ceiling, err = b.bare(ctx, query, func(call int) []any { return []any{1 + call%benchUsers} })
+	if err != nil {
+		return measured, ceiling, err
+	}
 	measured, err = b.api(ctx, 0, func(_, call int) []byte {
 		return request(http.MethodGet, "/api/cart/", b.tokens[1+call%benchUsers], "")
 	}, http.StatusOK)
 	return measured, ceiling, err
+}
+
+// bare is a round of one statement, which has rows, and no server.
+func (b *bench) bare(ctx context.Context, statement string, arguments func(call int) []any) (result, error) {
+	return load(ctx, 0, func(ctx context.Context, _, call int) error {
+		rows, err := b.pool.Query(ctx, statement, arguments(call)...)
+		if err != nil {
+			return err
+		}
+		defer rows.Close()
+		for rows.Next() {
+			rows.RawValues()
+		}
+		return rows.Err()
+	})
 }
 
 // api is one round of load on the server.
