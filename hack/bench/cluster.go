@@ -158,10 +158,7 @@ func (b *readyBench) elsewhere(ctx context.Context, name string) (spec map[strin
 		environment   []corev1.EnvVar
 		arguments     []string
 	}{
-		{"-postgres", b.images["postgresql"], 5432, []corev1.EnvVar{
-			{Name: "POSTGRES_USER", Value: "shop"}, {Name: "POSTGRES_PASSWORD", Value: password},
-			{Name: "PGDATA", Value: "/var/lib/postgresql/data/pgdata"}, // beside which the image makes it
-		}, nil},
+		{"-postgres", b.images["postgresql"], 5432, []corev1.EnvVar{{Name: "POSTGRES_USER", Value: "shop"}, {Name: "POSTGRES_PASSWORD", Value: password}}, nil},
 		{"-redis", b.images["redis"], 6379, nil, []string{"redis-server", "--protected-mode", "no", "--save", ""}},
 	} {
 		pod := &corev1.Pod{

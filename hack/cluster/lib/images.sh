@@ -83,7 +83,7 @@ postgres_image() {
   mkimage -o "$IMAGES/postgres.tar" -t localhost/postgres:15 -user 999:999 \
     -entrypoint /docker-entrypoint.sh -cmd postgres \
     -env "PATH=/$lib/bin:/usr/bin:/bin" -env PGDATA=/var/lib/postgresql/data \
-    -dir /var/lib/postgresql/data:1777:999:999 -dir /var/run/postgresql:3777:999:999 "$root:/"
+    -dir /var/lib/postgresql:1777:999:999 -dir /var/lib/postgresql/data:1777:999:999 -dir /var/run/postgresql:3777:999:999 "$root:/"
 }
 
 redis_image() {
