@@ -994,7 +994,8 @@ func TestSeveralNamespaces(t *testing.T) {
 	}
 }
 
-// TestEvents: each change of a reason is one Event.
+// TestEvents: each change of a reason is one Event. That a shop which is new waits
+// is none, unless somebody has to do something.
 func TestEvents(t *testing.T) {
 	w := newWorld(t)
 	w.create(`{}`)
@@ -1003,21 +1004,56 @@ func TestEvents(t *testing.T) {
 	w.migrate("0.1.0", 7)
 	w.rollOut("0.1.0")
 	w.settle()
-	kubetest.Eventually(t, func() error {
+	w.expectEvents(map[string]int{
+		"Normal Starting DatabaseReady": 0, "Normal WaitingForDatabase Migrated": 0, "Normal WaitingForMigration APIReady": 0,
+		"Normal Available DatabaseReady": 1, "Normal MigrationRunning Migrated": 1, "Normal Migrated Migrated": 1,
+		"Normal Available APIReady": 1, "Normal Available NotificationsReady": 1, "Normal Available Ready": 1,
+	})
+	w.setReady("acme-db", 0)
+	w.changeShop(func(spec *shopv1.ShopSpec) { spec.Admin.PasswordSecretRef = &shopv1.SecretKeyRef{Name: "none"} })
+	w.expectEvents(map[string]int{
+		"Warning Degraded DatabaseReady": 1, "Warning SecretMissing APIReady": 1, "Normal Available DatabaseReady": 1,
+	})
+	w.setReady("acme-db", 1)
+	w.expectEvents(map[string]int{"Normal Available DatabaseReady": 2})
+}
+
+// TestEventsOfANewShop: what is wrong from the first is told, and so is a pause.
+func TestEventsOfANewShop(t *testing.T) {
+	for spec, want := range map[string]map[string]int{
+		`{admin: {passwordSecretRef: {name: none}}}`: {"Warning SecretMissing APIReady": 1, "Normal Starting DatabaseReady": 0},
+		`{paused: true}`: {"Normal Paused Ready": 1, "Normal Starting DatabaseReady": 0},
+	} {
+		t.Run(spec, func(t *testing.T) {
+			w := newWorld(t)
+			w.create(spec)
+			w.expectEvents(want)
+		})
+	}
+}
+
+// expectEvents waits until there are so many Events of each kind, reason and
+// condition. One that is counted twice is two.
+func (w *world) expectEvents(want map[string]int) {
+	w.t.Helper()
+	kubetest.Eventually(w.t, func() error {
 		events := &eventsv1.EventList{}
-		if err := w.List(kubetest.Context(t), events, client.InNamespace(w.namespace)); err != nil {
+		if err := w.List(kubetest.Context(w.t), events, client.InNamespace(w.namespace)); err != nil {
 			return err
 		}
 		seen := map[string]int{}
 		for _, event := range events.Items {
-			seen[event.Type+" "+event.Reason+" "+strings.SplitN(event.Note, ":", 2)[0]]++
+			conditions, _, _ := strings.Cut(event.Note, ":")
+			for condition := range strings.SplitSeq(conditions, ", ") {
+				name := event.Type + " " + event.Reason + " " + condition
+				if seen[name]++; event.Series != nil {
+					seen[name] += int(event.Series.Count) - 1
+				}
+			}
 		}
-		for _, want := range []string{
-			"Normal Starting DatabaseReady", "Normal Available DatabaseReady", "Normal MigrationRunning Migrated", "Normal Migrated Migrated",
-			"Normal WaitingForMigration APIReady", "Normal Available NotificationsReady", "Normal Available Ready",
-		} {
-			if seen[want] != 1 {
-				return fmt.Errorf("%q is there %d times, of %v", want, seen[want], seen)
+		for name, count := range want {
+			if seen[name] != count {
+				return fmt.Errorf("%q is there %d times, want %d, of %v", name, seen[name], count, seen)
 			}
 		}
 		return nil

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 	"unicode/utf8"
 
 	appsv1 "k8s.io/api/apps/v1"
@@ -146,9 +147,11 @@ func (r *Reconciler) report(ctx context.Context, shop *shopv1.Shop, status *shop
 	return nil
 }
 
-// tell makes an Event of each change of a reason. Reconciling and Stalled repeat
-// what others say, and so does Ready for as long as it is not.
+// tell makes Events of the changes of reasons. Conditions that come to the same
+// reason at once share one, unless it is a Warning, whose message says what to do.
+// Reconciling and Stalled repeat what others say.
 func (r *Reconciler) tell(shop *shopv1.Shop, before, after []metav1.Condition) {
+	var news []metav1.Condition
 	for _, condition := range after {
 		previous := meta.FindStatusCondition(before, condition.Type)
 		isNews := previous == nil || previous.Reason != condition.Reason
@@ -156,12 +159,41 @@ func (r *Reconciler) tell(shop *shopv1.Shop, before, after []metav1.Condition) {
 			continue
 		}
 		r.Metrics.became(condition)
-		if condition.Type == shopv1.ConditionReady && condition.Status == metav1.ConditionFalse && isReasonOfPart(after, condition.Reason) {
-			continue
+		if condition.Status == metav1.ConditionTrue || !isSaidByOthers(previous, condition, after) {
+			news = append(news, condition)
 		}
-		// The action keeps apart what would else be counted as one Event.
-		r.Events.Eventf(shop, nil, severity(condition), condition.Reason, condition.Type, "%s: %s", condition.Type, shortened(condition.Message))
 	}
+	for len(news) > 0 {
+		first := news[0]
+		isWith := func(other metav1.Condition) bool {
+			return other.Type == first.Type || other.Reason == first.Reason && severity(first) == corev1.EventTypeNormal
+		}
+		r.makeEvent(shop, selected(news, isWith))
+		news = slices.DeleteFunc(news, isWith)
+	}
+}
+
+// isSaidByOthers reports whether a condition that is false is no news: Ready
+// repeats the reason of a part, and a part that is new is waited for like all.
+func isSaidByOthers(previous *metav1.Condition, condition metav1.Condition, all []metav1.Condition) bool {
+	if condition.Type == shopv1.ConditionReady {
+		return isReasonOfPart(all, condition.Reason)
+	}
+	return previous == nil && severity(condition) == corev1.EventTypeNormal
+}
+
+// makeEvent makes one of conditions that have the same reason.
+func (r *Reconciler) makeEvent(shop *shopv1.Shop, conditions []metav1.Condition) {
+	var kinds, messages []string
+	for _, condition := range conditions {
+		kinds = append(kinds, condition.Type)
+		if !slices.Contains(messages, condition.Message) {
+			messages = append(messages, condition.Message)
+		}
+	}
+	about := strings.Join(kinds, ", ")
+	// The action keeps apart what would else be counted as one Event.
+	r.Events.Eventf(shop, nil, severity(conditions[0]), conditions[0].Reason, about, "%s: %s", about, shortened(strings.Join(messages, " ")))
 }
 
 // isReasonOfPart reports whether some part of the shop gives this reason.
