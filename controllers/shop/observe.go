@@ -3,6 +3,7 @@ package shop
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 
 	appsv1 "k8s.io/api/apps/v1"
@@ -151,15 +152,19 @@ func migrationsOf(shop *shopv1.Shop) []client.ListOption {
 // observeSecrets reads the Secrets of the shop by name: those that the operator
 // made, and those of others that the spec refers to.
 func (r *Reconciler) observeSecrets(ctx context.Context, shop *shopv1.Shop, observed *observation) error {
-	names := builders.SecretNames(shop)
+	own, others := builders.SecretNames(shop), []string(nil)
 	for _, foreign := range builders.ForeignSecrets(shop) {
-		names = append(names, foreign.Ref.Name)
+		others = append(others, foreign.Ref.Name)
 	}
-	read, err := r.secrets.read(ctx, r.Live, client.ObjectKeyFromObject(shop), names)
+	names := slices.Concat(own, others)
+	if isFirst := r.secrets.use(client.ObjectKeyFromObject(shop), names); isFirst && isNew(shop) {
+		names = others // if there is one of its own all the same, to make it is refused, and the next turn reads it
+	}
+	read, err := r.secrets.read(ctx, r.Live, shop.Namespace, names)
 	if err != nil {
 		return err
 	}
-	for _, name := range builders.SecretNames(shop) {
+	for _, name := range own {
 		if secret := read[name]; secret != nil && secret.Labels[builders.LabelManagedBy] == builders.ManagedBy {
 			observed.children[key{"Secret", name}] = secret
 		}
@@ -172,6 +177,9 @@ func (r *Reconciler) observeSecrets(ctx context.Context, shop *shopv1.Shop, obse
 	}
 	return nil
 }
+
+// isNew reports whether no turn has done anything for a shop yet.
+func isNew(shop *shopv1.Shop) bool { return shop.Status.ObservedGeneration == 0 && !shop.Spec.Paused }
 
 // judgeOwnKeys does so for the keys that the operator made. Where there are none
 // it makes some.

@@ -151,6 +151,16 @@ func TestDataIsFoundAgain(t *testing.T) {
 	}
 }
 
+// TestANewShopReadsNoSecret: it has none yet, and if it has, to make it is refused.
+func TestANewShopReadsNoSecret(t *testing.T) {
+	w := newWorld(t)
+	w.serve(`{}`)
+	made := w.calls.list()
+	if slices.ContainsFunc(made, func(call string) bool { return strings.HasPrefix(call, "GET ") && strings.Contains(call, "/secrets/") }) {
+		t.Errorf("a Secret is read: %v", made)
+	}
+}
+
 // TestAtRest: a shop that is as it should be costs the API server nothing.
 func TestAtRest(t *testing.T) {
 	w := newWorld(t)

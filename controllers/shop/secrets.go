@@ -25,6 +25,9 @@ const (
 	// secretsPause bounds what that costs the API server to 50 reads a second. From
 	// some hundred shops on, the operator's own Secrets therefore take turns.
 	secretsPause = 20 * time.Millisecond
+	// secretsShare is how many times as long as a look took is paused before the
+	// next: an API server that answers late has more urgent things to do.
+	secretsShare = 4
 )
 
 // secrets knows the Secrets of all shops. The operator may not list them, nor
@@ -37,13 +40,11 @@ type secrets struct {
 	names map[client.ObjectKey][]string       // of the Secrets that each shop uses
 }
 
-// read returns those of a shop's Secrets that are there. It uses these and no
-// others from now on.
-func (s *secrets) read(ctx context.Context, live client.Reader, shop client.ObjectKey, names []string) (map[string]*corev1.Secret, error) {
-	s.use(shop, names)
+// read returns those Secrets of a namespace that are there.
+func (s *secrets) read(ctx context.Context, live client.Reader, namespace string, names []string) (map[string]*corev1.Secret, error) {
 	found := map[string]*corev1.Secret{}
 	for _, name := range names {
-		at := client.ObjectKey{Namespace: shop.Namespace, Name: name}
+		at := client.ObjectKey{Namespace: namespace, Name: name}
 		secret, isKnown := s.lookUp(at)
 		if !isKnown {
 			var err error
@@ -105,14 +106,14 @@ func (s *secrets) remember(at client.ObjectKey, secret *corev1.Secret) {
 	s.known[at] = secret
 }
 
-// use takes note of the names of the Secrets that a shop uses, and forgets those
-// that no shop uses any more.
-func (s *secrets) use(shop client.ObjectKey, names []string) {
+// use takes note of the names of the Secrets that a shop uses, forgets those that
+// no shop uses any more, and reports whether nothing was known of the shop.
+func (s *secrets) use(shop client.ObjectKey, names []string) (isFirst bool) {
 	s.mutex.Lock()
 	defer s.mutex.Unlock()
-	before := s.names[shop]
+	before, isKnown := s.names[shop]
 	if slices.Equal(before, names) {
-		return
+		return !isKnown
 	}
 	if s.names == nil {
 		s.names = map[client.ObjectKey][]string{}
@@ -126,6 +127,7 @@ func (s *secrets) use(shop client.ObjectKey, names []string) {
 			delete(s.known, at)
 		}
 	}
+	return !isKnown
 }
 
 // users are the shops that use a Secret.
@@ -200,8 +202,12 @@ func (w *secretWatch) Start(ctx context.Context) error {
 			w.look(ctx, at)
 		}
 		for n := 0; len(turns) > 0 && (n <= len(others)/4 || time.Now().Before(end)); n++ {
+			began := time.Now()
 			w.look(ctx, turns[0])
 			turns = turns[1:]
+			if n >= len(others)/4 {
+				wait(ctx, min(secretsShare*(time.Since(began)-secretsPause), time.Until(end)))
+			}
 		}
 		wait(ctx, time.Until(end))
 	}

@@ -19,13 +19,44 @@ import (
 type looks struct {
 	client.Reader
 
-	of map[string]int
+	of    map[string]int
+	takes time.Duration // each
 }
 
 // Get finds every Secret as it was.
 func (l *looks) Get(_ context.Context, at client.ObjectKey, _ client.Object, _ ...client.GetOption) error {
 	l.of[at.Name]++
+	time.Sleep(l.takes)
 	return nil
+}
+
+// ofKind is how often each of so many Secrets of a kind was looked at.
+func (l *looks) ofKind(kind string, count int) []int {
+	var all []int
+	for n := range count {
+		all = append(all, l.of[fmt.Sprintf("%s-%d", kind, n)])
+	}
+	return all
+}
+
+// lookForAMinute looks at Secrets of others and own ones.
+func lookForAMinute(t *testing.T, others, own int, takes time.Duration) *looks {
+	t.Helper()
+	live, known := &looks{of: map[string]int{}, takes: takes}, &secrets{}
+	for n := range others {
+		known.learn(&corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: fmt.Sprintf("other-%d", n)}})
+	}
+	for n := range own {
+		known.learn(&corev1.Secret{ObjectMeta: metav1.ObjectMeta{
+			Name: fmt.Sprintf("own-%d", n), Labels: map[string]string{builders.LabelManagedBy: builders.ManagedBy},
+		}})
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	if err := (&secretWatch{secrets: known, live: live, every: secretsEvery}).Start(ctx); err != nil {
+		t.Fatal(err)
+	}
+	return live
 }
 
 // TestSecretsOfOthersDoNotWait: however many Secrets there are, those that users
@@ -39,29 +70,8 @@ func TestSecretsOfOthersDoNotWait(t *testing.T) {
 	} {
 		t.Run(fmt.Sprintf("%d and %d", row.others, row.own), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				live, known := &looks{of: map[string]int{}}, &secrets{}
-				remember := func(name string, labels map[string]string) {
-					known.learn(&corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: name, Labels: labels}})
-					live.of[name] = 0
-				}
-				for n := range row.others {
-					remember(fmt.Sprintf("other-%d", n), nil)
-				}
-				for n := range row.own {
-					remember(fmt.Sprintf("own-%d", n), map[string]string{builders.LabelManagedBy: builders.ManagedBy})
-				}
-				ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
-				defer cancel()
-				if err := (&secretWatch{secrets: known, live: live, every: secretsEvery}).Start(ctx); err != nil {
-					t.Fatal(err)
-				}
-				least := func(kind string, count int) int {
-					var all []int
-					for n := range count {
-						all = append(all, live.of[fmt.Sprintf("%s-%d", kind, n)])
-					}
-					return slices.Min(append(all, 100))
-				}
+				seen := lookForAMinute(t, row.others, row.own, 0)
+				least := func(kind string, count int) int { return slices.Min(append(seen.ofKind(kind, count), 100)) }
 				if got := least("other", row.others); got < row.looksAtOther {
 					t.Errorf("one of others is looked at %d times, want %d", got, row.looksAtOther)
 				}
@@ -71,4 +81,23 @@ func TestSecretsOfOthersDoNotWait(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestASlowAPIServerIsAskedLess: of the operator's own Secrets few are looked at,
+// and those that users make do not wait.
+func TestASlowAPIServerIsAskedLess(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const others, own, takes = 20, 100, 100 * time.Millisecond
+		seen := lookForAMinute(t, others, own, takes)
+		if got := slices.Min(seen.ofKind("other", others)); got < 6 {
+			t.Errorf("one of others is looked at %d times, want 6", got)
+		}
+		looks := 0
+		for _, got := range seen.ofKind("own", own) {
+			looks += got
+		}
+		if most := int(time.Minute / takes / secretsShare); looks == 0 || looks > most {
+			t.Errorf("own ones are looked at %d times, want some, and at most %d", looks, most)
+		}
+	})
 }
