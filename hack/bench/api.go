@@ -42,7 +42,7 @@ func benchAPI(ctx context.Context, word string) error {
 		return err
 	}
 	b := &bench{shop: shop, rows: [][]string{{"path", "per second", "p50", "p99", "ceiling", "its p50", "its p99", "of it"}}}
-	if err := b.start(ctx, "SHOP_ROLES=api", "SHOP_RATE_LIMITS=user=1000000/s,anonymous=1000000/s"); err != nil {
+	if err := b.start(ctx, "SHOP_ROLES=api", "SHOP_RATE_LIMITS=user=60000000/m,anonymous=60000000/m"); err != nil {
 		return err
 	}
 	if err := b.measure(ctx, word); err != nil {

@@ -53,7 +53,7 @@ func (p *countedProduct) marks() uint8 {
 
 const countedColumns = "SELECT p.id, p.category_id, p.price_cents, p.stock > 0, p.featured FROM products p WHERE p.archived_at IS NULL"
 
-// counts tells how many products a filter finds without asking the database each time. It keeps, in 21 bytes a
+// counts tells how many products a filter finds without asking the database each time. It keeps, in 29 bytes a
 // product, what filters look at, and catches up with the changes that the database lists.
 type counts struct {
 	db     *database.DB
@@ -70,6 +70,7 @@ type counts struct {
 	categories []int64
 	prices     []int64
 	marks      []uint8
+	members    map[int64][]int32 // of each category: where its products are, ascending
 }
 
 // counted is how many products a search finds.
@@ -156,7 +157,7 @@ func (n *counts) load(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, loadTimeout)
 	defer cancel()
 	db, looked := n.db.WithContext(ctx), time.Now()
-	fresh := &counts{}
+	fresh := &counts{members: map[int64][]int32{}}
 	// The version first: what changes after that is read again by and by.
 	err := db.Raw("SELECT version FROM catalog_version").Scan(&fresh.version).Error
 	if err == nil {
@@ -168,7 +169,7 @@ func (n *counts) load(ctx context.Context) {
 	if err != nil {
 		return // counted by the database meanwhile; the next who asks tries again
 	}
-	n.ids, n.categories, n.prices, n.marks = fresh.ids, fresh.categories, fresh.prices, fresh.marks
+	n.ids, n.categories, n.prices, n.marks, n.members = fresh.ids, fresh.categories, fresh.prices, fresh.marks, fresh.members
 	n.version, n.looked, n.loaded = fresh.version, looked, true
 	n.behind.Store(true)
 	clear(n.searches)
@@ -247,11 +248,16 @@ func (n *counts) readAgain(db *gorm.DB, ids []int64) error {
 		if err != nil {
 			return fmt.Errorf("read the products that changed: %w", err)
 		}
-		for _, id := range some {
-			n.set(id, 0, 0, 0) // those that are no longer on sale stay so
-		}
+		onSale := make(map[int64]countedProduct, len(found))
 		for _, p := range found {
-			n.set(p.id, p.category, p.price, p.marks())
+			onSale[p.id] = p
+		}
+		for _, id := range some {
+			if p, ok := onSale[id]; ok {
+				n.set(id, p.category, p.price, p.marks())
+			} else {
+				n.set(id, 0, 0, 0)
+			}
 		}
 	}
 	return nil
@@ -263,23 +269,62 @@ func (n *counts) set(id, category, price int64, marks uint8) {
 	if at > 0 && id <= n.ids[at-1] {
 		at, present = slices.BinarySearch(n.ids, id)
 	}
-	if present {
-		n.categories[at], n.prices[at], n.marks[at] = category, price, marks
-		return
+	place := int32(at) //nolint:gosec // there are not that many
+	if !present {
+		n.insert(place, id)
 	}
-	n.ids = slices.Insert(n.ids, at, id)
-	n.categories = slices.Insert(n.categories, at, category)
-	n.prices = slices.Insert(n.prices, at, price)
-	n.marks = slices.Insert(n.marks, at, marks)
+	if n.categories[at] != category {
+		n.move(place, category)
+	}
+	n.prices[at], n.marks[at] = price, marks
 }
 
-// scan counts: a millisecond for a million products. The category comes first, for nearly all products fail it,
-// and what nearly always comes out alike costs a processor least.
+// insert makes room for a product that has no category yet.
+func (n *counts) insert(place int32, id int64) {
+	at := int(place)
+	if at < len(n.ids) { // a rare thing
+		for _, places := range n.members {
+			first, _ := slices.BinarySearch(places, place)
+			for i := range places[first:] {
+				places[first+i]++
+			}
+		}
+	}
+	n.ids = slices.Insert(n.ids, at, id)
+	n.categories = slices.Insert(n.categories, at, 0)
+	n.prices = slices.Insert(n.prices, at, 0)
+	n.marks = slices.Insert(n.marks, at, 0)
+}
+
+// move puts a product into another category, 0 for none.
+func (n *counts) move(place int32, category int64) {
+	if former := n.categories[place]; former != 0 {
+		i, _ := slices.BinarySearch(n.members[former], place)
+		n.members[former] = slices.Delete(n.members[former], i, i+1)
+	}
+	if category != 0 {
+		i, _ := slices.BinarySearch(n.members[category], place)
+		n.members[category] = slices.Insert(n.members[category], i, place)
+	}
+	n.categories[place] = category
+}
+
+// scan counts: two milliseconds for a million products, and those of one category as much sooner as they are fewer.
 func (n *counts) scan(f filter) (count int64) {
 	mask, want := f.marks()
-	prices, marks := n.prices[:len(n.categories)], n.marks[:len(n.categories)]
-	for i, category := range n.categories {
-		if (category == f.category || !f.hasCategory) && marks[i]&mask == want && f.lowest <= prices[i] && prices[i] <= f.highest {
+	fits := func(at int) bool {
+		return n.marks[at]&mask == want && f.lowest <= n.prices[at] && n.prices[at] <= f.highest
+	}
+	if f.hasCategory {
+		for _, place := range n.members[f.category] {
+			if fits(int(place)) {
+				count++
+			}
+		}
+		return count
+	}
+	for at := range n.ids {
+		if fits(at) {
 			count++
 		}
 	}

@@ -1,6 +1,8 @@
 package catalog
 
 import (
+	"slices"
+	"strconv"
 	"time"
 
 	"github.com/shopkeeper-dev/shopkeeper/server/httpapi"
@@ -54,6 +56,28 @@ type listedProduct struct {
 	Featured     bool         `json:"featured"`
 
 	moves int64 // see level
+}
+
+// productList is a page of products.
+type productList httpapi.Page[listedProduct]
+
+// AppendJSON makes it a [httpapi.JSONAppender].
+func (l *productList) AppendJSON(body []byte) []byte {
+	body = slices.Grow(body, 200+250*len(l.Results)) // about as much
+	return httpapi.AppendJSONPage(body, httpapi.Page[listedProduct](*l), appendListed)
+}
+
+// appendListed is no method, which productDetail would have too.
+func appendListed(body []byte, p *listedProduct) []byte {
+	body = strconv.AppendInt(append(body, `{"id":`...), p.ID, 10)
+	body = httpapi.AppendJSONText(append(body, `,"name":`...), p.Name)
+	body = p.Price.Append(append(body, `,"price":"`...))
+	body = strconv.AppendInt(append(body, `","stock":`...), p.Stock, 10)
+	body = httpapi.AppendJSONText(append(body, `,"category_name":`...), p.CategoryName)
+	body = httpapi.AppendJSONText(append(body, `,"image":`...), p.Image)
+	body = strconv.AppendBool(append(body, `,"is_in_stock":`...), p.IsInStock)
+	body = strconv.AppendBool(append(body, `,"featured":`...), p.Featured)
+	return append(body, '}')
 }
 
 // productDetail is a product as its own page shows it.

@@ -37,7 +37,8 @@ func (s *Catalog) ListProducts(c *fiber.Ctx) error {
 		for n := range products {
 			shown[n] = &products[n]
 		}
-		return newPage(httpapi.PageOf(c, request, count, products), shown...)
+		list := productList(httpapi.PageOf(c, request, count, products))
+		return newPage(&list, shown...)
 	})
 }
 

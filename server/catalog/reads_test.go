@@ -205,13 +205,20 @@ func (s *shop) write(t *testing.T, r *rapid.T) {
 	fields := fmt.Sprintf(`{"name":%q,"price":%d,"stock":%d,"category":%d,"featured":%v}`,
 		rapid.SampledFrom([]string{"Alpha", "Beta", "Alpha Beta"}).Draw(r, "name"), rapid.IntRange(1, 5).Draw(r, "price"),
 		rapid.IntRange(0, 2).Draw(r, "stock"), rapid.IntRange(1, 2).Draw(r, "category"), rapid.Bool().Draw(r, "featured"))
-	switch rapid.IntRange(0, 3).Draw(r, "write") {
+	switch rapid.IntRange(0, 4).Draw(r, "write") {
 	case 0, 1:
 		httpapitest.Has[struct{}](t, s.staff.Post(products, fields), http.StatusCreated)
 	case 2:
 		s.staff.Do(http.MethodPut, fmt.Sprintf("%s%d/", products, id), fields)
 	case 3:
 		s.staff.Do(http.MethodDelete, fmt.Sprintf("%s%d/", products, id), "")
+	case 4: // past the API, and with an id that others come before
+		err := s.db.WithContext(t.Context()).Exec(`INSERT INTO products (id, name, price_cents, stock, category_id, search_text, created_at, updated_at)
+			VALUES (?, 'Alpha', 300, 1, ?, 'alpha', ?, ?) ON CONFLICT DO NOTHING`, 1000+id, 1+id%2, database.Now(), database.Now()).Error
+		if err != nil {
+			r.Fatal(err)
+		}
+		httpapitest.Has[struct{}](t, s.staff.Post(products, fields), http.StatusCreated)
 	}
 }
 

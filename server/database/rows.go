@@ -38,12 +38,10 @@ type pool struct {
 
 // selectDirectly does without database/sql, which boxes every value of every row.
 func selectDirectly[T any](query *gorm.DB, postgres *pgxpool.Pool, columns func(row *T) []any) (found []T, err error) {
-	// Set makes it a statement of its own, which stays when it is written.
-	written := query.Session(&gorm.Session{DryRun: true}).Set("rows", true)
-	if _, err := written.Rows(); !errors.Is(err, gorm.ErrDryRunModeUnsupported) { //nolint:sqlclosecheck,rowserrcheck // there are none
+	statement, err := written(query)
+	if err != nil {
 		return nil, err
 	}
-	statement := written.Statement
 	for range connectionAttempts {
 		var rows pgx.Rows
 		if rows, err = postgres.Query(statement.Context, statement.SQL.String(), statement.Vars...); err == nil {
@@ -55,6 +53,19 @@ func selectDirectly[T any](query *gorm.DB, postgres *pgxpool.Pool, columns func(
 		}
 	}
 	return found, err
+}
+
+// written is the statement of a query, which gorm writes at once if it is raw.
+func written(query *gorm.DB) (*gorm.Statement, error) {
+	if query.Error != nil || query.Statement.SQL.Len() > 0 {
+		return query.Statement, query.Error
+	}
+	// Set makes it a statement of its own, which stays when it is written.
+	dry := query.Session(&gorm.Session{DryRun: true}).Set("rows", true)
+	if _, err := dry.Rows(); !errors.Is(err, gorm.ErrDryRunModeUnsupported) { //nolint:sqlclosecheck,rowserrcheck // there are none
+		return nil, err
+	}
+	return dry.Statement, nil
 }
 
 // collect reads rows to their end.

@@ -70,6 +70,28 @@ func PageOf[T any](c *fiber.Ctx, request PageRequest, count int64, results []T) 
 	return page
 }
 
+// AppendJSONPage appends a page as [EncodeJSON] writes it, with appendRow for each row.
+func AppendJSONPage[T any](body []byte, p Page[T], appendRow func(body []byte, row *T) []byte) []byte {
+	body = strconv.AppendInt(append(body, `{"count":`...), p.Count, 10)
+	body = appendLink(append(body, `,"next":`...), p.Next)
+	body = appendLink(append(body, `,"previous":`...), p.Previous)
+	body = append(body, `,"results":[`...)
+	for n := range p.Results {
+		if n > 0 {
+			body = append(body, ',')
+		}
+		body = appendRow(body, &p.Results[n])
+	}
+	return append(body, "]}"...)
+}
+
+func appendLink(body []byte, link *string) []byte {
+	if link == nil {
+		return append(body, "null"...)
+	}
+	return AppendJSONText(body, *link)
+}
+
 // SendPage answers with one page of count rows in all.
 func SendPage[T any](c *fiber.Ctx, request PageRequest, count int64, results []T) error {
 	return c.JSON(PageOf(c, request, count, results))

@@ -92,12 +92,16 @@ func isDigits(text string) bool {
 }
 
 // String writes the sum with two decimals: "999.99".
-func (a Amount) String() string {
-	digits, negative := strings.CutPrefix(strconv.FormatInt(int64(a), 10), "-")
-	if negative {
-		return "-" + decimal(digits)
+func (a Amount) String() string { return string(a.Append(nil)) }
+
+// Append appends the amount with two decimals.
+func (a Amount) Append(text []byte) []byte {
+	hundredths := uint64(a) //nolint:gosec // of which the sign is taken
+	if a < 0 {
+		text, hundredths = append(text, '-'), -hundredths
 	}
-	return decimal(digits)
+	text = strconv.AppendUint(text, hundredths/100, 10)
+	return append(text, '.', '0'+byte(hundredths/10%10), '0'+byte(hundredths%10))
 }
 
 // decimal puts the point into the digits of a number of hundredths.
@@ -110,7 +114,7 @@ func decimal(digits string) string {
 }
 
 // MarshalText makes the JSON a string with two decimals.
-func (a Amount) MarshalText() ([]byte, error) { return []byte(a.String()), nil }
+func (a Amount) MarshalText() ([]byte, error) { return a.Append(nil), nil }
 
 // Total is a sum of prices times quantities, neither of them negative. It is 128 bits wide, so that no cart
 // is too dear to be shown exactly. Its zero value is 0.00.
