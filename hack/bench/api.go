@@ -24,7 +24,7 @@ const (
 	benchUsers      = 1000
 	ordersASecond   = 200 // in the background of one round, if the machine makes as many
 	orderers        = 16
-	orderRounds     = 6 // of one order of each user
+	turns           = 5 // of a path and its ceiling
 )
 
 // bench is a shop with one server under load, and what it is compared with.
@@ -77,22 +77,22 @@ func prebuilt(address string) error {
 // measure takes the rows of the table whose names have the word.
 func (b *bench) measure(ctx context.Context, word string) error {
 	for _, row := range []struct {
-		name    string
-		measure func(ctx context.Context) (measured, ceiling result, err error)
+		name              string
+		measured, ceiling round
 	}{
-		{"list, warm", b.warm("/api/products/")},
-		{"list, another filter each time", b.filtered},
-		{"list, another search each time", b.searched},
-		{"detail, warm", b.warm("/api/products/77/")},
-		{"cart, add", b.addToCart},
-		{"cart, read", b.readCart},
-		{fmt.Sprintf("list, warm, while %d orders/s are made", ordersASecond), b.whileOrdering},
-		{"order", b.orders},
+		{"list, warm", b.warm("/api/products/"), b.fiber},
+		{"list, another filter each time", b.filtered, b.bareFiltered},
+		{"list, another search each time", b.searched, b.bareSearched},
+		{"detail, warm", b.warm("/api/products/77/"), b.fiber},
+		{"cart, add", b.addToCart, b.bareAddToCart},
+		{"cart, read", b.readCart, b.bareReadCart},
+		{fmt.Sprintf("list, warm, while %d orders/s are made", ordersASecond), b.ordering(b.warm("/api/products/")), b.ordering(b.fiber)},
+		{"order", b.orders, b.bareOrders},
 	} {
 		if !strings.Contains(row.name, word) {
 			continue
 		}
-		measured, ceiling, err := row.measure(ctx)
+		measured, ceiling, err := inTurns(ctx, row.measured, row.ceiling)
 		if err != nil {
 			return fmt.Errorf("%s: %w", row.name, err)
 		}
@@ -100,6 +100,29 @@ func (b *bench) measure(ctx context.Context, word string) error {
 	}
 	b.rows = append(b.rows, []string{"memory of the server, at most", fmt.Sprintf("%d MB", b.pods[0].status("VmHWM")>>10)})
 	return nil
+}
+
+// round is one of load.
+type round func(ctx context.Context) (result, error)
+
+// inTurns sums up rounds of the one and the other, one after the other, for a machine is not equally fast for long.
+// The first two do not count: they pay for what is prepared.
+func inTurns(ctx context.Context, one, other round) (first, second result, err error) {
+	for n := range 1 + turns {
+		ofOne, err := one(ctx)
+		if err != nil {
+			return first, second, err
+		}
+		ofOther, err := other(ctx)
+		if err != nil {
+			return first, second, fmt.Errorf("its ceiling: %w", err)
+		}
+		if n > 0 {
+			first.add(ofOne)
+			second.add(ofOther)
+		}
+	}
+	return first, second, nil
 }
 
 // note adds a row. A ceiling without requests is none.
@@ -116,15 +139,9 @@ func figures(r result) []string {
 	return []string{fmt.Sprintf("%.0f", r.rate()), rounded(r.percentile(50)), rounded(r.percentile(99))}
 }
 
-// warm asks for what is ready, and for Fiber's ready bytes.
-func (b *bench) warm(path string) func(ctx context.Context) (measured, ceiling result, err error) {
-	return func(ctx context.Context) (measured, ceiling result, err error) {
-		if ceiling, err = b.fiber(ctx); err != nil {
-			return measured, ceiling, err
-		}
-		measured, err = b.api(ctx, 0, b.reads(path), http.StatusOK)
-		return measured, ceiling, err
-	}
+// warm asks for what is ready.
+func (b *bench) warm(path string) round {
+	return func(ctx context.Context) (result, error) { return b.api(ctx, 0, b.reads(path), http.StatusOK) }
 }
 
 // reads are requests for one path, from a user a worker.
@@ -138,67 +155,60 @@ func (b *bench) reads(path string) func(worker, call int) []byte {
 
 func random(below int) int { return rand.IntN(below) } //nolint:gosec // any numbers will do
 
-func (b *bench) filtered(ctx context.Context) (measured, ceiling result, err error) {
-	if ceiling, err = b.bareList(ctx); err != nil {
-		return measured, ceiling, err
-	}
-	measured, err = b.api(ctx, 0, func(worker, _ int) []byte {
+func (b *bench) filtered(ctx context.Context) (result, error) {
+	return b.api(ctx, 0, func(worker, _ int) []byte {
 		path := fmt.Sprintf("/api/products/?category=%d&price_min=%d.%02d", 1+random(benchCategories), random(500), random(100))
 		return request(http.MethodGet, path, b.tokens[1+worker], "")
 	}, http.StatusOK)
-	return measured, ceiling, err
 }
 
-func (b *bench) searched(ctx context.Context) (measured, ceiling result, err error) {
+func (b *bench) searched(ctx context.Context) (result, error) {
+	return b.api(ctx, 0, func(worker, _ int) []byte {
+		return request(http.MethodGet, fmt.Sprintf("/api/products/?search=number+%d", random(benchProducts)), b.tokens[1+worker], "")
+	}, http.StatusOK)
+}
+
+func (b *bench) bareSearched(ctx context.Context) (result, error) {
 	const query = `SELECT p.id, p.name, p.price_cents, p.stock, p.stock_moves, (SELECT c.name FROM categories c WHERE c.id = p.category_id),
 			p.image, p.stock > 0, p.featured
 		FROM (SELECT p.id, p.name, p.price_cents, p.stock, p.stock_moves, p.category_id, p.image, p.featured, p.created_at
 			FROM products p WHERE p.archived_at IS NULL AND p.search_text LIKE $1 AND p.search_text LIKE $2
 			ORDER BY p.created_at DESC, p.id DESC LIMIT $3 OFFSET $4) p ORDER BY p.created_at DESC, p.id DESC`
-	ceiling, err = b.bare(ctx, query, func(int) []any {
+	return b.bare(ctx, query, func(int) []any {
 		return []any{"%number%", fmt.Sprintf("%%%d%%", random(benchProducts)), 20, 0}
 	})
-	if err != nil {
-		return measured, ceiling, err
-	}
-	measured, err = b.api(ctx, 0, func(worker, _ int) []byte {
-		return request(http.MethodGet, fmt.Sprintf("/api/products/?search=number+%d", random(benchProducts)), b.tokens[1+worker], "")
-	}, http.StatusOK)
-	return measured, ceiling, err
 }
 
 // addedProduct is what a call puts into a cart.
 func addedProduct(call int) int { return 1 + random(5) + 10*(call%100) }
 
-func (b *bench) addToCart(ctx context.Context) (measured, ceiling result, err error) {
+func (b *bench) addToCart(ctx context.Context) (result, error) {
+	return b.api(ctx, 0, func(_, call int) []byte {
+		return request(http.MethodPost, "/api/cart/items/", b.tokens[1+call%benchUsers], fmt.Sprintf(`{"product_id":%d}`, addedProduct(call)))
+	}, http.StatusCreated)
+}
+
+func (b *bench) bareAddToCart(ctx context.Context) (result, error) {
 	const statement = `INSERT INTO cart_items (cart_id, product_id, quantity)
 		SELECT k.id, p.id, 1 FROM carts k, products p WHERE k.user_id = $1 AND p.id = $2 AND p.archived_at IS NULL AND p.stock >= 1
 		ON CONFLICT (cart_id, product_id) DO UPDATE SET quantity = cart_items.quantity + excluded.quantity
 			WHERE CAST(cart_items.quantity AS bigint) + excluded.quantity
 				<= (SELECT p.stock FROM products p WHERE p.id = excluded.product_id)
 		RETURNING id, product_id, (SELECT p.name FROM products p WHERE p.id = cart_items.product_id), quantity`
-	ceiling, err = b.bare(ctx, statement, func(call int) []any { return []any{1 + call%benchUsers, addedProduct(call)} })
-	if err != nil {
-		return measured, ceiling, err
-	}
-	measured, err = b.api(ctx, 0, func(_, call int) []byte {
-		return request(http.MethodPost, "/api/cart/items/", b.tokens[1+call%benchUsers], fmt.Sprintf(`{"product_id":%d}`, addedProduct(call)))
-	}, http.StatusCreated)
-	return measured, ceiling, err
+	return b.bare(ctx, statement, func(call int) []any { return []any{1 + call%benchUsers, addedProduct(call)} })
 }
 
-func (b *bench) readCart(ctx context.Context) (measured, ceiling result, err error) {
+func (b *bench) readCart(ctx context.Context) (result, error) {
+	return b.api(ctx, 0, func(_, call int) []byte {
+		return request(http.MethodGet, "/api/cart/", b.tokens[1+call%benchUsers], "")
+	}, http.StatusOK)
+}
+
+func (b *bench) bareReadCart(ctx context.Context) (result, error) {
 	const query = `SELECT i.cart_id, i.id, p.id, p.name, p.price_cents, c.name, i.quantity
 		FROM carts k JOIN cart_items i ON i.cart_id = k.id JOIN products p ON p.id = i.product_id AND p.archived_at IS NULL
 		JOIN categories c ON c.id = p.category_id WHERE k.user_id = $1 ORDER BY i.id`
-	ceiling, err = b.bare(ctx, query, func(call int) []any { return []any{1 + call%benchUsers} })
-	if err != nil {
-		return measured, ceiling, err
-	}
-	measured, err = b.api(ctx, 0, func(_, call int) []byte {
-		return request(http.MethodGet, "/api/cart/", b.tokens[1+call%benchUsers], "")
-	}, http.StatusOK)
-	return measured, ceiling, err
+	return b.bare(ctx, query, func(call int) []any { return []any{1 + call%benchUsers} })
 }
 
 // bare is a round of one statement, which has rows, and no server.
@@ -262,8 +272,8 @@ func (b *bench) fiber(ctx context.Context) (result, error) {
 	return load(ctx, 0, func(_ context.Context, worker, _ int) error { return all[worker].do(message, http.StatusOK) })
 }
 
-// bareList is the ceiling of a list that is not ready: its query alone.
-func (b *bench) bareList(ctx context.Context) (result, error) {
+// bareFiltered is the ceiling of a list that is not ready: its query alone.
+func (b *bench) bareFiltered(ctx context.Context) (result, error) {
 	const query = `SELECT p.id, p.name, p.price_cents, p.stock, p.stock_moves, (SELECT c.name FROM categories c WHERE c.id = p.category_id),
 			p.image, p.stock > 0, p.featured
 		FROM (SELECT p.id, p.name, p.price_cents, p.stock, p.stock_moves, p.category_id, p.image, p.featured, p.created_at
@@ -287,57 +297,42 @@ func (b *bench) bareList(ctx context.Context) (result, error) {
 	})
 }
 
-// whileOrdering measures the warm list while orders change the stocks that it shows, beside Fiber's ready bytes
-// while the same orders are made.
-func (b *bench) whileOrdering(ctx context.Context) (measured, ceiling result, err error) {
-	err = b.ordering(ctx, func() error {
-		ceiling, err = b.fiber(ctx)
-		return err
-	})
-	if err != nil {
-		return measured, ceiling, err
-	}
-	err = b.ordering(ctx, func() error {
-		measured, err = b.api(ctx, 0, b.reads("/api/products/"), http.StatusOK)
-		return err
-	})
-	return measured, ceiling, err
-}
-
-// ordering has orders made while measure runs.
-func (b *bench) ordering(ctx context.Context, measure func() error) error {
-	ordering, stop := context.WithCancel(ctx)
-	defer stop()
-	all, err := clients(ctx, b.pods[0].api)
-	if err != nil {
-		return err
-	}
-	defer closeAll(all)
-	var made atomic.Int64
-	var everybody sync.WaitGroup
-	ticker := time.NewTicker(time.Second / ordersASecond)
-	defer ticker.Stop()
-	began := time.Now()
-	for n := range orderers {
-		everybody.Go(func() {
-			for count := n; ; count += orderers {
-				select {
-				case <-ordering.Done():
-					return
-				case <-ticker.C:
+// ordering has orders made during a round.
+func (b *bench) ordering(measure round) round {
+	return func(ctx context.Context) (measured result, err error) {
+		ordering, stop := context.WithCancel(ctx)
+		defer stop()
+		all, err := clients(ctx, b.pods[0].api)
+		if err != nil {
+			return result{}, err
+		}
+		defer closeAll(all)
+		var made atomic.Int64
+		var everybody sync.WaitGroup
+		ticker := time.NewTicker(time.Second / ordersASecond)
+		defer ticker.Stop()
+		began := time.Now()
+		for n := range orderers {
+			everybody.Go(func() {
+				for count := n; ; count += orderers {
+					select {
+					case <-ordering.Done():
+						return
+					case <-ticker.C:
+					}
+					if b.order(all[n], count) != nil {
+						return
+					}
+					made.Add(1)
 				}
-				if b.order(all[n], count) != nil {
-					return
-				}
-				made.Add(1)
-			}
-		})
+			})
+		}
+		measured, err = measure(ctx)
+		stop()
+		everybody.Wait()
+		fmt.Fprintf(os.Stderr, "==> meanwhile %.0f orders/s\n", float64(made.Load())/time.Since(began).Seconds())
+		return measured, err
 	}
-	err = measure()
-	stop()
-	everybody.Wait()
-	fmt.Fprintf(os.Stderr, "==> meanwhile %.0f orders/s\n", float64(made.Load())/time.Since(began).Seconds())
-	return err
 }
 
 const orderBody = `{"shipping_address":"123 Main St, City, Country"}`
@@ -352,38 +347,28 @@ func (b *bench) order(c *connection, count int) error {
 	return c.do(request(http.MethodPost, "/api/orders/", token, orderBody), http.StatusCreated)
 }
 
-// orders makes an order of every cart, and the same statements without the server, in turns. The first does not
-// count: it pays for what is prepared.
-func (b *bench) orders(ctx context.Context) (measured, ceiling result, err error) {
+// orders makes an order of every cart.
+func (b *bench) orders(ctx context.Context) (result, error) {
+	if err := b.fillCarts(ctx); err != nil {
+		return result{}, err
+	}
+	return b.api(ctx, benchUsers, func(_, call int) []byte {
+		return request(http.MethodPost, "/api/orders/", b.tokens[1+call], orderBody)
+	}, http.StatusCreated)
+}
+
+// bareOrders makes them by the same statements without the server.
+func (b *bench) bareOrders(ctx context.Context) (result, error) {
 	statement, err := os.ReadFile("server/orders/place.sql")
 	if err != nil {
-		return measured, ceiling, err
+		return result{}, err
 	}
-	for round := range orderRounds {
-		if err := b.fillCarts(ctx); err != nil {
-			return measured, ceiling, err
-		}
-		bare, err := load(ctx, benchUsers, func(ctx context.Context, _, call int) error {
-			return b.bareOrder(ctx, string(statement), int64(call+1))
-		})
-		if err != nil {
-			return measured, ceiling, fmt.Errorf("without the server: %w", err)
-		}
-		if err := b.fillCarts(ctx); err != nil {
-			return measured, ceiling, err
-		}
-		whole, err := b.api(ctx, benchUsers, func(_, call int) []byte {
-			return request(http.MethodPost, "/api/orders/", b.tokens[1+call], orderBody)
-		}, http.StatusCreated)
-		if err != nil {
-			return measured, ceiling, err
-		}
-		if round > 0 {
-			measured.add(whole)
-			ceiling.add(bare)
-		}
+	if err := b.fillCarts(ctx); err != nil {
+		return result{}, err
 	}
-	return measured, ceiling, nil
+	return load(ctx, benchUsers, func(ctx context.Context, _, call int) error {
+		return b.bareOrder(ctx, string(statement), int64(call+1))
+	})
 }
 
 // fillCarts puts two products into every cart, and leaves nothing of those before for whoever comes next to clean up.

@@ -16,7 +16,7 @@ import (
 
 const (
 	connections = 64
-	roundTime   = 3 * time.Second
+	roundTime   = time.Second
 	patience    = 30 * time.Second // of one request
 )
 

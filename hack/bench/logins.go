@@ -76,7 +76,7 @@ func (s *shop) steady(ctx context.Context, path string) (result, error) {
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	times := make([]time.Duration, int(roundTime.Seconds()*othersRate))
+	times := make([]time.Duration, int(3*roundTime.Seconds()*othersRate))
 	var everybody sync.WaitGroup
 	started := time.Now()
 	for call := range times {
@@ -139,7 +139,7 @@ func bareHashes(ctx context.Context) float64 {
 	started := time.Now()
 	for range max(1, runtime.GOMAXPROCS(0)/2) {
 		everybody.Go(func() {
-			for ctx.Err() == nil && time.Since(started) < roundTime {
+			for ctx.Err() == nil && time.Since(started) < 3*roundTime {
 				argon2.IDKey([]byte("correct horse battery"), []byte("0123456789abcdef"), 2, 19<<10, 1, 32)
 				made.Add(1)
 			}

@@ -45,7 +45,11 @@ func (s *Catalog) listProducts(ctx context.Context, f filter, order string, page
 	where, arguments := f.where(db)
 	rows := db.Raw("SELECT "+listedColumns+" FROM (SELECT "+sortedColumns+" FROM products p WHERE "+where+
 		" ORDER BY "+order+" LIMIT ? OFFSET ?) p ORDER BY "+order, append(arguments, page.Size, page.Offset())...)
-	products, err = database.Select(rows, (*listedProduct).columns)
+	if len(f.words) > 0 { // it may take long: nobody is to wait for it
+		products, err = database.Select(rows, (*listedProduct).columns)
+	} else {
+		products, err = s.lists.Select(rows)
+	}
 	if err != nil {
 		return nil, 0, fmt.Errorf("list products: %w", err)
 	}
