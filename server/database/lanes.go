@@ -58,13 +58,13 @@ func (l *Lanes[T]) Select(query *gorm.DB) ([]T, error) {
 	one := l.enter(statement)
 	if one == nil {
 		defer l.leave()
-		return Select(query, l.columns)
+		return selectDirectly(statement, shared.postgres, l.columns)
 	}
 	if err := l.travel(one, shared); err != nil {
 		return nil, err
 	}
 	if !one.arrived { // one of those that went together failed; who it was is seen when each goes by itself
-		return Select(query, l.columns)
+		return selectDirectly(statement, shared.postgres, l.columns)
 	}
 	return one.found, nil
 }

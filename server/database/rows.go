@@ -19,7 +19,11 @@ const connectionAttempts = 3
 // transaction is free for its next statement.
 func Select[T any](query *gorm.DB, columns func(row *T) []any) (found []T, err error) {
 	if pool, ok := query.Statement.ConnPool.(*pool); ok {
-		return selectDirectly(query, pool.postgres, columns)
+		statement, err := written(query)
+		if err != nil {
+			return nil, err
+		}
+		return selectDirectly(statement, pool.postgres, columns)
 	}
 	rows, err := query.Rows() //nolint:rowserrcheck // which collect does
 	if err != nil {
@@ -36,12 +40,18 @@ type pool struct {
 	postgres *pgxpool.Pool
 }
 
-// selectDirectly does without database/sql, which boxes every value of every row.
-func selectDirectly[T any](query *gorm.DB, postgres *pgxpool.Pool, columns func(row *T) []any) (found []T, err error) {
-	statement, err := written(query)
-	if err != nil {
+// written is a query as gorm writes it.
+func written(query *gorm.DB) (*gorm.Statement, error) {
+	// Set makes it a statement of its own, which stays when it is written.
+	dry := query.Session(&gorm.Session{DryRun: true}).Set("rows", true)
+	if _, err := dry.Rows(); !errors.Is(err, gorm.ErrDryRunModeUnsupported) { //nolint:sqlclosecheck,rowserrcheck // there are none
 		return nil, err
 	}
+	return dry.Statement, nil
+}
+
+// selectDirectly does without database/sql, which boxes every value of every row.
+func selectDirectly[T any](statement *gorm.Statement, postgres *pgxpool.Pool, columns func(row *T) []any) (found []T, err error) {
 	for range connectionAttempts {
 		var rows pgx.Rows
 		if rows, err = postgres.Query(statement.Context, statement.SQL.String(), statement.Vars...); err == nil {
@@ -53,19 +63,6 @@ func selectDirectly[T any](query *gorm.DB, postgres *pgxpool.Pool, columns func(
 		}
 	}
 	return found, err
-}
-
-// written is the statement of a query, which gorm writes at once if it is raw.
-func written(query *gorm.DB) (*gorm.Statement, error) {
-	if query.Error != nil || query.Statement.SQL.Len() > 0 {
-		return query.Statement, query.Error
-	}
-	// Set makes it a statement of its own, which stays when it is written.
-	dry := query.Session(&gorm.Session{DryRun: true}).Set("rows", true)
-	if _, err := dry.Rows(); !errors.Is(err, gorm.ErrDryRunModeUnsupported) { //nolint:sqlclosecheck,rowserrcheck // there are none
-		return nil, err
-	}
-	return dry.Statement, nil
 }
 
 // collect reads rows to their end.
