@@ -141,10 +141,12 @@ func (l *Lanes[T]) send(together []*passenger[T], shared *pool) {
 			return err
 		})
 	}
-	_ = shared.postgres.SendBatch(ctx, &batch).Close() // told by those that do not arrive
-	for n, one := range together {
-		if !one.arrived && n > 0 {
-			one.turn <- nil
+	defer func() { // whatever happened, nobody waits for ever
+		for _, one := range together[1:] {
+			if !one.arrived {
+				one.turn <- nil
+			}
 		}
-	}
+	}()
+	_ = shared.postgres.SendBatch(ctx, &batch).Close() // told by those that do not arrive
 }
