@@ -125,12 +125,10 @@ func inTurns(ctx context.Context, one, other round) (first, second result, err e
 	return first, second, nil
 }
 
-// note adds a row. A ceiling without requests is none.
+// note adds a row.
 func (b *bench) note(name string, measured, ceiling result) {
 	row := append([]string{name}, figures(measured)...)
-	if ceiling.requests > 0 {
-		row = append(append(row, figures(ceiling)...), fmt.Sprintf("%.0f%%", 100*measured.rate()/ceiling.rate()))
-	}
+	row = append(append(row, figures(ceiling)...), fmt.Sprintf("%.0f%%", 100*measured.rate()/ceiling.rate()))
 	b.rows = append(b.rows, row)
 }
 

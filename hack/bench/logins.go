@@ -17,6 +17,7 @@ import (
 const (
 	newcomers  = 16  // who log in without a pause
 	othersRate = 200 // requests a second of everybody else
+	loginTime  = 3 * roundTime
 )
 
 // benchLogins measures what everybody else feels while logins take all the time that they get, and the logins
@@ -76,7 +77,7 @@ func (s *shop) steady(ctx context.Context, path string) (result, error) {
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	times := make([]time.Duration, int(3*roundTime.Seconds()*othersRate))
+	times := make([]time.Duration, int(loginTime.Seconds()*othersRate))
 	var everybody sync.WaitGroup
 	started := time.Now()
 	for call := range times {
@@ -139,7 +140,7 @@ func bareHashes(ctx context.Context) float64 {
 	started := time.Now()
 	for range max(1, runtime.GOMAXPROCS(0)/2) {
 		everybody.Go(func() {
-			for ctx.Err() == nil && time.Since(started) < 3*roundTime {
+			for ctx.Err() == nil && time.Since(started) < loginTime {
 				argon2.IDKey([]byte("correct horse battery"), []byte("0123456789abcdef"), 2, 19<<10, 1, 32)
 				made.Add(1)
 			}
