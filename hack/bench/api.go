@@ -385,13 +385,15 @@ func (b *bench) bareOrder(ctx context.Context, statement string, user int64) err
 	}
 	defer connection.Release()
 	var batch pgx.Batch
+	users := []int64{user}
 	batch.Queue("BEGIN")
-	batch.Queue("SELECT id FROM carts WHERE user_id = $1 FOR UPDATE", user)
-	batch.Queue(`SELECT p.id FROM cart_items i JOIN products p ON p.id = i.product_id AND p.archived_at IS NULL
-		WHERE i.cart_id = (SELECT id FROM carts WHERE user_id = $1)
-		ORDER BY p.id FOR UPDATE OF i FOR NO KEY UPDATE OF p`, user)
+	batch.Queue("SET LOCAL plan_cache_mode = force_generic_plan")
+	batch.Queue("SELECT id FROM carts WHERE user_id = ANY($1::bigint[]) ORDER BY id FOR UPDATE", users)
+	batch.Queue(`SELECT p.id FROM carts k JOIN cart_items i ON i.cart_id = k.id
+			JOIN products p ON p.id = i.product_id AND p.archived_at IS NULL
+		WHERE k.user_id = ANY($1::bigint[]) ORDER BY p.id, i.id FOR UPDATE OF i FOR NO KEY UPDATE OF p`, users)
 	items := 0
-	batch.Queue(statement, user, "123 Main St, City, Country", "", "", time.Now(), "").Query(func(rows pgx.Rows) error {
+	batch.Queue(statement, users, []string{"123 Main St, City, Country"}, []string{""}, []string{""}, []time.Time{time.Now()}, []string{""}).Query(func(rows pgx.Rows) error {
 		for rows.Next() {
 			items++
 		}

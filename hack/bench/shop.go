@@ -56,7 +56,12 @@ func openShop(ctx context.Context, users int, statements ...string) (s *shop, er
 	if err := build.Run(); err != nil {
 		return s, fmt.Errorf("build the server: %w", err)
 	}
-	if s.pool, err = pgxpool.New(ctx, s.postgres+"&pool_max_conns=8&random_page_cost=1.1"); err != nil { // as the server has it
+	config, err := pgxpool.ParseConfig(s.postgres + "&pool_max_conns=8") // as many as the server has
+	if err != nil {
+		return s, fmt.Errorf("read the URL of the database: %w", err)
+	}
+	config.AfterConnect = database.Tune
+	if s.pool, err = pgxpool.NewWithConfig(ctx, config); err != nil {
 		return s, fmt.Errorf("open the database: %w", err)
 	}
 	db, err := database.Open(ctx, s.postgres)

@@ -15,7 +15,7 @@ type message struct {
 
 // Get answers GET /api/cart/.
 func (s *Cart) Get(c *fiber.Ctx) error {
-	cart, err := readCart(s.db.WithContext(c.UserContext()), httpapi.CallerOf(c).UserID)
+	cart, err := s.read(c.UserContext(), httpapi.CallerOf(c).UserID)
 	if err != nil {
 		return err
 	}

@@ -1,6 +1,9 @@
 package cart
 
 import (
+	"slices"
+	"strconv"
+
 	"github.com/shopkeeper-dev/shopkeeper/server/catalog"
 	"github.com/shopkeeper-dev/shopkeeper/server/money"
 )
@@ -13,6 +16,22 @@ type contents struct {
 	TotalItems int64       `json:"total_items"` // the sum of the quantities
 }
 
+// AppendJSON makes it a [httpapi.JSONAppender].
+func (c contents) AppendJSON(body []byte) []byte {
+	body = slices.Grow(body, 100+200*len(c.Items)) // about as much
+	body = strconv.AppendInt(append(body, `{"id":`...), c.ID, 10)
+	body = append(body, `,"items":[`...)
+	for n := range c.Items {
+		if n > 0 {
+			body = append(body, ',')
+		}
+		body = c.Items[n].AppendJSON(body)
+	}
+	body = c.TotalPrice.Append(append(body, `],"total_price":"`...))
+	body = strconv.AppendInt(append(body, `","total_items":`...), c.TotalItems, 10)
+	return append(body, '}')
+}
+
 // item is a product in a cart, at today's price.
 type item struct {
 	ID         int64           `json:"id"`
@@ -21,18 +40,27 @@ type item struct {
 	TotalPrice money.Total     `json:"total_price"`
 }
 
+// AppendJSON makes it a [httpapi.JSONAppender].
+func (i item) AppendJSON(body []byte) []byte {
+	body = strconv.AppendInt(append(body, `{"id":`...), i.ID, 10)
+	body = i.Product.AppendJSON(append(body, `,"product":`...))
+	body = strconv.AppendInt(append(body, `,"quantity":`...), i.Quantity, 10)
+	body = i.TotalPrice.Append(append(body, `,"total_price":"`...))
+	return append(body, `"}`...)
+}
+
 // Line is what a customer orders of a product.
 type Line struct {
 	ProductID, Quantity int64
 }
 
-// contentsOf adds up the items of a cart.
-func contentsOf(id int64, items []item) contents {
-	cart := contents{ID: id, Items: make([]item, 0, len(items))}
-	for _, i := range items {
-		cart.Items = append(cart.Items, i.priced())
-		cart.TotalPrice = cart.TotalPrice.Plus(i.Product.Price, i.Quantity)
-		cart.TotalItems += i.Quantity
+// contentsOf adds up the rows of a cart, of which there is one at least.
+func contentsOf(rows []itemRow) contents {
+	cart := contents{ID: rows[0].cartID, Items: make([]item, len(rows))}
+	for n, row := range rows {
+		cart.Items[n] = row.priced()
+		cart.TotalPrice = cart.TotalPrice.Plus(row.Product.Price, row.Quantity)
+		cart.TotalItems += row.Quantity
 	}
 	return cart
 }

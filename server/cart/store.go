@@ -1,6 +1,7 @@
 package cart
 
 import (
+	"context"
 	"fmt"
 
 	"gorm.io/gorm"
@@ -48,21 +49,18 @@ func (i *item) columns() []any {
 
 func (r *itemRow) columns() []any { return append([]any{&r.cartID}, r.item.columns()...) }
 
-// readCart returns a user's cart.
-func readCart(tx *gorm.DB, userID int64) (contents, error) {
-	rows, err := database.Select(tx.Raw(selectItems+" ORDER BY i.id", userID), (*itemRow).columns)
+// read returns a user's cart.
+func (s *Cart) read(ctx context.Context, userID int64) (contents, error) {
+	tx := s.db.WithContext(ctx)
+	rows, err := database.SelectTogether(s.db, tx.Raw(selectItems+" ORDER BY i.id", userID), (*itemRow).columns)
 	if err != nil {
 		return contents{}, fmt.Errorf("read the cart of user %d: %w", userID, err)
 	}
 	if len(rows) == 0 {
 		id, err := findCart(tx, userID)
-		return contentsOf(id, nil), err
+		return contents{ID: id, Items: []item{}}, err
 	}
-	items := make([]item, len(rows))
-	for n, row := range rows {
-		items[n] = row.item
-	}
-	return contentsOf(rows[0].cartID, items), nil
+	return contentsOf(rows), nil
 }
 
 // readItem returns an item of a user's cart, or a 404.

@@ -7,7 +7,6 @@ import "github.com/shopkeeper-dev/shopkeeper/server/database"
 // Catalog answers the requests about products and categories, and moves stock for orders.
 type Catalog struct {
 	db     *database.DB
-	lists  *database.Lanes[listedProduct]
 	pages  *pages
 	counts *counts
 	news   *news
@@ -16,6 +15,6 @@ type Catalog struct {
 // New makes the catalogue kept in db.
 func New(db *database.DB) *Catalog {
 	return &Catalog{
-		db: db, lists: database.NewLanes(db, (*listedProduct).columns), pages: newPages(), counts: newCounts(db), news: newNews(),
+		db: db, pages: newPages(), counts: newCounts(db), news: newNews(),
 	}
 }

@@ -44,6 +44,15 @@ type Summary struct {
 	CategoryName string       `json:"category_name"`
 }
 
+// AppendJSON makes it a [httpapi.JSONAppender].
+func (p Summary) AppendJSON(body []byte) []byte {
+	body = strconv.AppendInt(append(body, `{"id":`...), p.ID, 10)
+	body = httpapi.AppendJSONText(append(body, `,"name":`...), p.Name)
+	body = p.Price.Append(append(body, `,"price":"`...))
+	body = httpapi.AppendJSONText(append(body, `","category_name":`...), p.CategoryName)
+	return append(body, '}')
+}
+
 // listedProduct is a product as lists show it.
 type listedProduct struct {
 	ID           int64        `json:"id"`

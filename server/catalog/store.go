@@ -48,7 +48,7 @@ func (s *Catalog) listProducts(ctx context.Context, f filter, order string, page
 	if len(f.words) > 0 { // it may take long: nobody is to wait for it
 		products, err = database.Select(rows, (*listedProduct).columns)
 	} else {
-		products, err = s.lists.Select(rows)
+		products, err = database.SelectTogether(s.db, rows, (*listedProduct).columns)
 	}
 	if err != nil {
 		return nil, 0, fmt.Errorf("list products: %w", err)

@@ -39,6 +39,7 @@ type DB struct {
 	*gorm.DB
 	pool     *sql.DB
 	postgres *pgxpool.Pool // what pool takes its connections from; nil with SQLite
+	reads    *Lanes[*passenger]
 	close    func() error
 	embedded bool
 	retries  prometheus.Counter
@@ -69,7 +70,7 @@ func openPostgres(ctx context.Context, rawURL string, tracers []pgx.QueryTracer)
 	if config.ConnConfig.RuntimeParams["application_name"] == "" {
 		config.ConnConfig.RuntimeParams["application_name"] = "shopkeeper"
 	}
-	config.AfterConnect = tune
+	config.AfterConnect = Tune
 	direct, err := pgxpool.NewWithConfig(ctx, config)
 	if err != nil {
 		return nil, fmt.Errorf("prepare the PostgreSQL pool: %w", err)
@@ -85,14 +86,22 @@ func openPostgres(ctx context.Context, rawURL string, tracers []pgx.QueryTracer)
 		direct.Close()
 		return err
 	}
-	return &DB{DB: db, pool: both.DB, postgres: direct, close: closeBoth, retries: newRetries()}, nil
+	return &DB{
+		DB: db, pool: both.DB, postgres: direct, reads: newReads(int(config.MaxConns)),
+		close: closeBoth, retries: newRetries(),
+	}, nil
 }
 
-// tune tells PostgreSQL's planner, unless somebody has, that what it reads is in memory or on a disk without
-// a moving head. Left at the default it passes over indexes for those whose order is that of the rows, and
-// reads a thousand products for twenty.
-func tune(ctx context.Context, connection *pgx.Conn) error {
-	_, err := connection.Exec(ctx, "SELECT set_config(name, '1.1', false) FROM pg_settings WHERE name = 'random_page_cost' AND source = 'default'")
+// Tune makes a new connection quick.
+//
+// It tells PostgreSQL's planner, unless somebody has, that what it reads is in memory or on a disk without a moving
+// head. Left at the default it passes over indexes for those whose order is that of the rows, and reads a thousand
+// products for twenty.
+//
+// And it has the backend keep memory between statements: see docs/decisions/memory.md.
+func Tune(ctx context.Context, connection *pgx.Conn) error {
+	_, err := connection.Exec(ctx, `SELECT set_config(name, '1.1', false) FROM pg_settings WHERE name = 'random_page_cost' AND source = 'default'
+		UNION ALL SELECT CAST(length(repeat('x', 1048576)) AS text)`)
 	return err
 }
 

@@ -1,8 +1,4 @@
 package database
 
-// Waiting is how many queries wait for a lane.
-func (l *Lanes[T]) Waiting() int {
-	l.mutex.Lock()
-	defer l.mutex.Unlock()
-	return len(l.waiting)
-}
+// Waiting is how many queries that may travel together wait for a lane.
+func (db *DB) Waiting() int { return db.reads.Waiting() }

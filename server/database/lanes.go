@@ -4,104 +4,90 @@ import (
 	"context"
 	"slices"
 	"sync"
-	"time"
-
-	"github.com/jackc/pgx/v5"
-	"go.opentelemetry.io/otel/trace"
-	"gorm.io/gorm"
 )
 
-const (
-	laneQueries = 4                // of those that wait, in one round trip: a slow one holds so few others
-	laneTimeout = 10 * time.Second // for all of them
-)
-
-// Lanes run queries of one kind of row, and leave half of PostgreSQL's connections to others. While all lanes are
-// taken, queries that wait share a round trip and so cost both sides much less; one that finds a lane free goes by
-// itself, at once. So does one that is traced, for its trace to show it.
-type Lanes[T any] struct {
-	columns func(row *T) []any
+// Lanes bound how much of a kind is done at once. What waits for a lane goes together with others that wait, for
+// what is done together costs less; what finds a lane free goes by itself, at once.
+type Lanes[P any] struct {
+	fits func(together []P, next P) bool
 
 	mutex   sync.Mutex
 	free    int
-	waiting []*passenger[T]
+	waiting []*waiting[P] // those that have waited longest come first
 }
 
-// passenger is a query that waits for a lane.
-type passenger[T any] struct {
-	*gorm.Statement
-
-	turn    chan []*passenger[T] // gets those to take along, itself the first, or nil when it was taken along
-	found   []T
-	arrived bool
+type waiting[P any] struct {
+	passenger P
+	turn      chan []*waiting[P] // gets those to take along, itself the first, or nil when it was taken along
 }
 
-// NewLanes makes the lanes of a kind of query; columns are those of [Select].
-func NewLanes[T any](db *DB, columns func(row *T) []any) *Lanes[T] {
-	lanes := &Lanes[T]{columns: columns}
-	if !db.Embedded() {
-		lanes.free = max(int(db.postgres.Config().MaxConns)/2, 1)
-	}
-	return lanes
+// NewLanes makes so many lanes. fits tells who may go with those that go together already, of whom there is one at
+// least: it bounds how many they are, too.
+func NewLanes[P any](count int, fits func(together []P, next P) bool) *Lanes[P] {
+	return &Lanes[P]{fits: fits, free: count}
 }
 
-// Select is [Select] for a query outside of a transaction.
-func (l *Lanes[T]) Select(query *gorm.DB) ([]T, error) {
-	shared, ok := query.Statement.ConnPool.(*pool)
-	if !ok || trace.SpanContextFromContext(query.Statement.Context).IsSampled() {
-		return Select(query, l.columns)
-	}
-	statement, err := written(query)
-	if err != nil {
-		return nil, err
-	}
-	one := l.enter(statement)
+// Pass returns when drive has returned, which gets the passengers that go together: that of this call or that of
+// another, who took this passenger along. If ctx ends before it is this one's turn, nothing is done.
+func (l *Lanes[P]) Pass(ctx context.Context, passenger P, drive func(together []P)) error {
+	one := l.enter(passenger)
 	if one == nil {
 		defer l.leave()
-		return selectDirectly(statement, shared.postgres, l.columns)
+		drive([]P{passenger})
+		return nil
 	}
-	if err := l.travel(one, shared); err != nil {
-		return nil, err
+	var group []*waiting[P]
+	select {
+	case group = <-one.turn:
+	case <-ctx.Done():
+		if l.withdraw(one) {
+			return ctx.Err()
+		}
+		group = <-one.turn // just now
 	}
-	if !one.arrived { // one of those that went together failed; who it was is seen when each goes by itself
-		return selectDirectly(statement, shared.postgres, l.columns)
+	if group == nil {
+		return nil
 	}
-	return one.found, nil
+	defer l.leave()
+	defer func() { // whatever happened, nobody waits for ever
+		for _, other := range group[1:] {
+			other.turn <- nil
+		}
+	}()
+	drive(passengers(group))
+	return nil
 }
 
-// enter takes a lane, or has the query wait for one.
-func (l *Lanes[T]) enter(statement *gorm.Statement) *passenger[T] {
+func passengers[P any](group []*waiting[P]) []P {
+	together := make([]P, len(group))
+	for n, one := range group {
+		together[n] = one.passenger
+	}
+	return together
+}
+
+// Waiting is how many wait for a lane.
+func (l *Lanes[P]) Waiting() int {
+	l.mutex.Lock()
+	defer l.mutex.Unlock()
+	return len(l.waiting)
+}
+
+// enter takes a lane, or has the passenger wait for one.
+func (l *Lanes[P]) enter(passenger P) *waiting[P] {
 	l.mutex.Lock()
 	defer l.mutex.Unlock()
 	if l.free > 0 {
 		l.free--
 		return nil
 	}
-	one := &passenger[T]{Statement: statement, turn: make(chan []*passenger[T], 1)}
+	one := &waiting[P]{passenger: passenger, turn: make(chan []*waiting[P], 1)}
 	l.waiting = append(l.waiting, one)
 	return one
 }
 
-// travel returns when the query is done, in a round trip that this one or another that waited sends.
-func (l *Lanes[T]) travel(one *passenger[T], shared *pool) error {
-	var together []*passenger[T]
-	select {
-	case together = <-one.turn:
-	case <-one.Context.Done():
-		if l.withdraw(one) {
-			return one.Context.Err()
-		}
-		together = <-one.turn // just now
-	}
-	if together != nil {
-		defer l.leave()
-		l.send(together, shared)
-	}
-	return nil
-}
-
-// withdraw is false when the query's turn has come.
-func (l *Lanes[T]) withdraw(one *passenger[T]) bool {
+// withdraw is false when the passenger's turn has come.
+func (l *Lanes[P]) withdraw(one *waiting[P]) bool {
 	l.mutex.Lock()
 	defer l.mutex.Unlock()
 	at := slices.Index(l.waiting, one)
@@ -112,41 +98,22 @@ func (l *Lanes[T]) withdraw(one *passenger[T]) bool {
 	return true
 }
 
-// leave gives a lane to those that have waited longest.
-func (l *Lanes[T]) leave() {
+// leave gives a lane to whoever has waited longest, with those that may go along.
+func (l *Lanes[P]) leave() {
 	l.mutex.Lock()
 	defer l.mutex.Unlock()
-	count := min(len(l.waiting), laneQueries)
-	if count == 0 {
+	if len(l.waiting) == 0 {
 		l.free++
 		return
 	}
-	together := slices.Clone(l.waiting[:count])
-	l.waiting = slices.Delete(l.waiting, 0, count)
-	together[0].turn <- together
-}
-
-// send runs queries in one round trip. It tells each but the first, which waits for it, when it is done.
-func (l *Lanes[T]) send(together []*passenger[T], shared *pool) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(together[0].Context), laneTimeout)
-	defer cancel()
-	var batch pgx.Batch
-	for n, one := range together {
-		batch.Queue(one.SQL.String(), one.Vars...).Query(func(rows pgx.Rows) (err error) {
-			one.found, err = collect(rows, l.columns)
-			one.arrived = err == nil
-			if one.arrived && n > 0 {
-				one.turn <- nil
-			}
-			return err
-		})
-	}
-	defer func() { // whatever happened, nobody waits for ever
-		for _, one := range together[1:] {
-			if !one.arrived {
-				one.turn <- nil
-			}
+	group, together := []*waiting[P]{l.waiting[0]}, []P{l.waiting[0].passenger}
+	l.waiting = slices.DeleteFunc(l.waiting, func(one *waiting[P]) bool {
+		first := one == group[0]
+		goes := first || l.fits(together, one.passenger)
+		if goes && !first {
+			group, together = append(group, one), append(together, one.passenger)
 		}
-	}()
-	_ = shared.postgres.SendBatch(ctx, &batch).Close() // told by those that do not arrive
+		return goes
+	})
+	group[0].turn <- group
 }

@@ -145,5 +145,13 @@ func (t Total) String() string {
 	return decimal(hundredths.Add(hundredths, new(big.Int).SetUint64(t.low)).String())
 }
 
+// Append appends the total with two decimals.
+func (t Total) Append(text []byte) []byte {
+	if sum, ok := t.Amount(); ok {
+		return sum.Append(text)
+	}
+	return append(text, t.String()...)
+}
+
 // MarshalText makes the JSON a string with two decimals.
-func (t Total) MarshalText() ([]byte, error) { return []byte(t.String()), nil }
+func (t Total) MarshalText() ([]byte, error) { return t.Append(nil), nil }

@@ -6,7 +6,6 @@ import (
 	"context"
 	"fmt"
 
-	"golang.org/x/sync/semaphore"
 	"gorm.io/gorm"
 
 	"github.com/shopkeeper-dev/shopkeeper/server/cart"
@@ -16,9 +15,9 @@ import (
 	"github.com/shopkeeper-dev/shopkeeper/server/outbox"
 )
 
-// placedAtOnce is how many orders a process makes at a time; others wait in turn. More only get in each other's
-// way in PostgreSQL, and orders that wait for the lock of a product must not take every connection: see
-// docs/decisions/connections.md.
+// placedAtOnce is how many transactions of a process make orders at a time; what waits for its turn is made together.
+// More only get in each other's way in PostgreSQL, and orders that wait for the lock of a product must not take every
+// connection: see docs/decisions/connections.md.
 const placedAtOnce = 4
 
 // Orders answers the requests about orders.
@@ -27,7 +26,7 @@ type Orders struct {
 	catalog   *catalog.Catalog
 	cart      *cart.Cart
 	publisher outbox.Publisher
-	turns     *semaphore.Weighted // to place an order
+	turns     *database.Lanes[*wish] // to place an order
 	metrics   metrics
 }
 
@@ -36,7 +35,7 @@ type Orders struct {
 func New(db *database.DB, products *catalog.Catalog, carts *cart.Cart, publisher outbox.Publisher) *Orders {
 	return &Orders{
 		db: db, catalog: products, cart: carts, publisher: publisher,
-		turns: semaphore.NewWeighted(placedAtOnce), metrics: newMetrics(),
+		turns: database.NewLanes(placedAtOnce, fits), metrics: newMetrics(),
 	}
 }
 

@@ -5,7 +5,10 @@ import (
 	_ "embed"
 	"errors"
 	"fmt"
+	"slices"
+	"time"
 
+	"go.opentelemetry.io/otel/trace"
 	"gorm.io/gorm"
 
 	"github.com/shopkeeper-dev/shopkeeper/server/catalog"
@@ -23,29 +26,63 @@ type placed struct {
 	event    outbox.Event
 }
 
-// placeOrder spans the tables of all whom an order concerns, for the sake of time: three statements that go to
-// PostgreSQL together lock a product that many buy for much less than a statement for each step does.
+// placeOrders spans the tables of all whom an order concerns, for the sake of time: three statements that go to
+// PostgreSQL together lock a product that many buy for much less than a statement for each step does, and orders that
+// wait for their turn share them.
 //
 //go:embed place.sql
-var placeOrder string
+var placeOrders string
 
 const (
-	// lockCart keeps others from ordering what is in the cart, and from putting something new into it.
-	lockCart = "SELECT id FROM carts WHERE user_id = $1 FOR UPDATE"
+	// planOnce keeps PostgreSQL from planning anew, however many the orders.
+	planOnce = "SET LOCAL plan_cache_mode = force_generic_plan"
+
+	// lockCarts keeps others from ordering what is in the carts, and from putting something new into them.
+	lockCarts = "SELECT id FROM carts WHERE user_id = ANY($1::bigint[]) ORDER BY id FOR UPDATE"
 
 	// lockLines locks what is ordered, in ascending order of product id, as all do who take stock. It is a
 	// statement of its own, so that the next one begins, and looks at the stock, when it has waited for others.
-	lockLines = `SELECT p.id FROM cart_items i JOIN products p ON p.id = i.product_id AND p.archived_at IS NULL
-		WHERE i.cart_id = (SELECT id FROM carts WHERE user_id = $1)
-		ORDER BY p.id FOR UPDATE OF i FOR NO KEY UPDATE OF p`
+	lockLines = `SELECT p.id FROM carts k JOIN cart_items i ON i.cart_id = k.id
+			JOIN products p ON p.id = i.product_id AND p.archived_at IS NULL
+		WHERE k.user_id = ANY($1::bigint[]) ORDER BY p.id, i.id FOR UPDATE OF i FOR NO KEY UPDATE OF p`
 )
 
-// atOnce is what makes an order of its user's cart in PostgreSQL, with its notification's origin.
-func (o order) atOnce(origin string) []database.Statement {
+// wish is an order that waits to be placed.
+type wish struct {
+	order
+
+	ctx    context.Context // of its request
+	key    idempotencyKey
+	origin string // of its notification
+	alone  bool   // whether it is placed in a transaction of its own
+
+	done bool
+	made placed
+	err  error
+}
+
+const ordersTogether = 4 // in one transaction
+
+// fits keeps the orders of one transaction few and of different users.
+func fits(together []*wish, next *wish) bool {
+	return len(together) < ordersTogether && !next.alone && !together[0].alone &&
+		!slices.ContainsFunc(together, func(w *wish) bool { return w.UserID == next.UserID })
+}
+
+// atOnce is what makes orders of their users' carts in PostgreSQL.
+func atOnce(wishes []*wish) []database.Statement {
+	count := len(wishes)
+	users, at := make([]int64, count), make([]time.Time, count)
+	addresses, phones, notes, origins := make([]string, count), make([]string, count), make([]string, count), make([]string, count)
+	for n, w := range wishes {
+		users[n], at[n], origins[n] = w.UserID, w.CreatedAt, w.origin
+		addresses[n], phones[n], notes[n] = w.ShippingAddress, w.PhoneNumber, w.Notes
+	}
 	return []database.Statement{
-		{SQL: lockCart, Arguments: []any{o.UserID}},
-		{SQL: lockLines, Arguments: []any{o.UserID}},
-		{SQL: placeOrder, Arguments: []any{o.UserID, o.ShippingAddress, o.PhoneNumber, o.Notes, o.CreatedAt, origin}},
+		{SQL: planOnce},
+		{SQL: lockCarts, Arguments: []any{users}},
+		{SQL: lockLines, Arguments: []any{users}},
+		{SQL: placeOrders, Arguments: []any{users, addresses, phones, notes, at, origins}},
 	}
 }
 
@@ -65,27 +102,88 @@ func (s *Orders) create(ctx context.Context, wanted order, key idempotencyKey) (
 }
 
 // place makes the order when its turn comes, and tells nobody yet.
-func (s *Orders) place(ctx context.Context, wanted order, key idempotencyKey) (made placed, err error) {
-	if err := s.turns.Acquire(ctx, 1); err != nil {
-		return placed{}, fmt.Errorf("wait to place an order of user %d: %w", wanted.UserID, err)
-	}
-	defer s.turns.Release(1)
+func (s *Orders) place(ctx context.Context, wanted order, key idempotencyKey) (placed, error) {
 	wanted.Status, wanted.CreatedAt = pending, database.Now()
 	wanted.UpdatedAt = wanted.CreatedAt
-	origin := outbox.OriginOf(ctx)
+	traced := trace.SpanContextFromContext(ctx).IsSampled() // for its trace to show what becomes of it
+	one := &wish{
+		order: wanted, ctx: ctx, key: key, origin: outbox.OriginOf(ctx),
+		alone: s.db.Embedded() || key.name != "" || traced,
+	}
+	if err := s.turns.Pass(ctx, one, s.grant); err != nil {
+		return placed{}, fmt.Errorf("wait to place an order of user %d: %w", wanted.UserID, err)
+	}
+	one.made.event.Origin = one.origin
+	return one.made, one.err
+}
+
+// grant makes orders together if it can, and those that are left over one after the other.
+func (s *Orders) grant(wishes []*wish) {
+	if len(wishes) > 1 {
+		s.grantTogether(wishes)
+	}
+	for _, w := range wishes {
+		if !w.done {
+			w.made, w.err = s.placeAlone(w)
+		}
+	}
+}
+
+// grantTogether makes orders in one transaction. What it cannot make so it leaves over: for want of a stock that is
+// enough for all, or because one failed, which then fails by itself, or is out of time.
+func (s *Orders) grantTogether(wishes []*wish) {
+	ctx, cancel := together(wishes)
+	defer cancel()
+	rows, err := database.SelectAtOnce(ctx, s.db, atOnce(wishes), (*placedItem).columns)
+	for _, w := range wishes {
+		switch own := rowsOf(rows, w.UserID); {
+		case errors.Is(err, database.ErrUncertain):
+			w.done, w.err = true, fmt.Errorf("place an order of user %d: %w", w.UserID, err)
+		case err == nil && len(own) > 0:
+			w.done = true
+			w.made, w.err = w.placed(own, nil)
+		}
+	}
+}
+
+// together is the context of several orders, which ends with the first of theirs.
+func together(wishes []*wish) (context.Context, context.CancelFunc) {
+	ctx := context.WithoutCancel(wishes[0].ctx)
+	var first time.Time
+	for _, w := range wishes {
+		if deadline, ok := w.ctx.Deadline(); ok && (first.IsZero() || deadline.Before(first)) {
+			first = deadline
+		}
+	}
+	if first.IsZero() {
+		return ctx, func() {}
+	}
+	return context.WithDeadline(ctx, first)
+}
+
+func rowsOf(rows []placedItem, userID int64) (own []placedItem) {
+	for _, row := range rows {
+		if row.userID == userID {
+			own = append(own, row)
+		}
+	}
+	return own
+}
+
+func (s *Orders) placeAlone(w *wish) (made placed, err error) {
+	statements := atOnce([]*wish{w})
 	switch {
 	case s.db.Embedded():
 		err = errNotAtOnce
-	case key.name == "":
-		made, err = wanted.placed(database.SelectAtOnce(ctx, s.db, wanted.atOnce(origin), (*placedItem).columns))
+	case w.key.name == "":
+		made, err = w.placed(database.SelectAtOnce(w.ctx, s.db, statements, (*placedItem).columns))
 	default:
-		made, err = s.placeWith(ctx, key, wanted, func(tx *gorm.DB, o order) (placed, error) {
-			return o.placed(database.SelectInTx(tx, o.atOnce(origin), (*placedItem).columns))
+		made, err = s.placeWith(w.ctx, w.key, w.order, func(tx *gorm.DB, o order) (placed, error) {
+			return o.placed(database.SelectInTx(tx, statements, (*placedItem).columns))
 		})
 	}
-	made.event.Origin = origin
 	if errors.Is(err, errNotAtOnce) {
-		made, err = s.placeWith(ctx, key, wanted, s.placeStepByStep)
+		made, err = s.placeWith(w.ctx, w.key, w.order, s.placeStepByStep)
 	}
 	return made, err
 }
@@ -106,10 +204,11 @@ func (s *Orders) placeWith(ctx context.Context, key idempotencyKey, wanted order
 	return made, err
 }
 
-// placedItem is a row that [placeOrder] returns.
+// placedItem is a row that [placeOrders] returns.
 type placedItem struct {
 	orderItem
 
+	userID      int64
 	total       money.Amount
 	event       int64
 	frame       []byte
@@ -118,7 +217,7 @@ type placedItem struct {
 
 func (i *placedItem) columns() []any {
 	return []any{
-		&i.OrderID, &i.total, &i.event, &i.frame,
+		&i.userID, &i.OrderID, &i.total, &i.event, &i.frame,
 		&i.ID, &i.ProductID, &i.ProductName, &i.CategoryName, &i.PriceCents, &i.Quantity, &i.left, &i.moves,
 	}
 }
