@@ -1,4 +1,4 @@
--- Makes orders of the carts that the users $1, each there once, have locked. A user whose cart is empty gets none. If
+-- Makes orders of the carts that the users $1, none of them twice, have locked. A user whose cart is empty gets none. If
 -- too little is in stock for all of them together, or one's total is too large, it changes nothing and returns no
 -- row. Every row that it changes is locked already.
 --
