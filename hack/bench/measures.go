@@ -122,48 +122,57 @@ func (a audit) kinds() string {
 	return strings.Join(parts, ", ")
 }
 
-// readAudit counts them. One that changed nothing answers with a revision that
-// was there before.
-func (p *plane) readAudit() (audit, error) {
+// auditEvent is a request and its answer.
+type auditEvent struct {
+	Verb           string
+	RequestURI     string
+	User           struct{ Username string }
+	ObjectRef      struct{ Resource, Subresource, Name string }
+	RequestObject  json.RawMessage
+	ResponseStatus struct{ Code int }
+	ResponseObject struct {
+		Metadata struct{ ResourceVersion string }
+	}
+}
+
+// audited hands over all events of the audit log.
+func (p *plane) audited(each func(auditEvent) error) error {
 	file, err := os.Open(p.file("audit.log"))
 	if err != nil {
-		return audit{}, err
+		return err
 	}
 	defer file.Close() //nolint:errcheck // it was only read
-	counted, seen := audit{byKind: map[string]int{}}, map[string]bool{}
-	lines := bufio.NewReader(file)
-	for {
-		line, err := lines.ReadBytes('\n')
-		if errors.Is(err, io.EOF) {
-			return counted, nil
+	for lines := json.NewDecoder(bufio.NewReader(file)); ; {
+		var event auditEvent
+		switch err := lines.Decode(&event); {
+		case errors.Is(err, io.EOF):
+			return nil
+		case err != nil:
+			return fmt.Errorf("read the audit log: %w", err)
 		}
-		if err != nil {
-			return audit{}, fmt.Errorf("read the audit log: %w", err)
-		}
-		if err := counted.add(line, seen); err != nil {
-			return audit{}, err
+		if err := each(event); err != nil {
+			return err
 		}
 	}
 }
 
-func (a *audit) add(line []byte, seen map[string]bool) error {
-	var event struct {
-		Verb           string
-		User           struct{ Username string }
-		ObjectRef      struct{ Resource, Subresource string }
-		ResponseStatus struct{ Code int }
-		ResponseObject struct {
-			Metadata struct{ ResourceVersion string }
-		}
-	}
-	if err := json.Unmarshal(line, &event); err != nil {
-		return fmt.Errorf("read the audit log: %w", err)
-	}
+// readAudit counts them. One that changed nothing answers with a revision that
+// was there before.
+func (p *plane) readAudit() (audit, error) {
+	counted, seen := audit{byKind: map[string]int{}}, map[string]bool{}
+	err := p.audited(func(event auditEvent) error {
+		counted.add(event, seen)
+		return nil
+	})
+	return counted, err
+}
+
+func (a *audit) add(event auditEvent, seen map[string]bool) {
 	revision := event.ResponseObject.Metadata.ResourceVersion
 	wasThere := seen[revision]
 	seen[revision] = true
 	if event.User.Username != operatorAccount || event.ObjectRef.Resource == "events" {
-		return nil
+		return
 	}
 	a.writes++
 	kind := strings.TrimSuffix(event.Verb+" "+event.ObjectRef.Resource+"/"+event.ObjectRef.Subresource, "/")
@@ -174,5 +183,4 @@ func (a *audit) add(line []byte, seen map[string]bool) error {
 		kind += " (nothing changed)"
 	}
 	a.byKind[kind]++
-	return nil
 }

@@ -111,6 +111,8 @@ func (p *plane) start(ctx context.Context, bin string) error {
 		BinaryAssetsDirectory: bin,
 		CRDDirectoryPaths:     []string{filepath.Join("config", "crd", "bases")},
 		ErrorIfCRDPathMissing: true,
+
+		ControlPlaneStopTimeout: 2 * time.Minute, // for it waits for those who watch
 	}
 	p.environment.ControlPlane.GetAPIServer().Configure().
 		Set("service-cluster-ip-range", "10.0.0.0/16").

@@ -22,6 +22,7 @@ import (
 
 const (
 	shopsPerNamespace = 50
+	bareShops         = 200 // at most, for the ceiling
 	changeEvery       = 100 * time.Millisecond
 	quietLimit        = 15 * time.Minute // for anything that is waited for
 )
@@ -42,6 +43,7 @@ func benchShops(ctx context.Context, count int, changes time.Duration) error {
 	for _, phase := range []func(context.Context) error{
 		b.prepare, b.create, b.rest, b.restart,
 		func(ctx context.Context) error { return b.change(ctx, changes) },
+		b.bare,
 	} {
 		if err := phase(ctx); err != nil {
 			return errors.Join(err, plane.logs(), b.print()) // what was measured before is true all the same
@@ -60,6 +62,7 @@ type shopsBench struct {
 	sent    map[types.NamespacedName]time.Time // changes whose answer is awaited
 	answers []time.Duration                    // from a change to its being observed
 
+	rate float64 // Shops a second, from nothing to Ready
 	rows [][]string
 }
 
@@ -206,7 +209,8 @@ func (b *shopsBench) create(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	b.row(fmt.Sprintf("%d Shops created → Ready", b.count), seconds(took), fmt.Sprintf("%.1f/s; the last was applied after %s", float64(b.count)/took.Seconds(), seconds(applied)))
+	b.rate = float64(b.count) / took.Seconds()
+	b.row(fmt.Sprintf("%d Shops created → Ready", b.count), seconds(took), fmt.Sprintf("%.1f/s; the last was applied after %s", b.rate, seconds(applied)))
 	b.row("  processor time", b.plane.shares(before, took))
 	b.row("  API calls of the operator", measured.callsPer(metrics{}, b.count, "Shop"))
 	b.rowOfLoop("  ", measured, metrics{})
@@ -309,6 +313,26 @@ func (b *shopsBench) change(ctx context.Context, lasting time.Duration) error {
 	b.rowOfLoop("  ", after, before)
 	b.row("the operator's writes to one namespace", fmt.Sprintf("%d, of which %d changed nothing", audited.writes, audited.idle), audited.kinds())
 	b.row("operator, resident", fmt.Sprintf("%.1f MiB", after.memory()/(1<<20)))
+	return nil
+}
+
+// bare measures the ceiling of what create measured.
+func (b *shopsBench) bare(ctx context.Context) error {
+	children, err := b.plane.childrenOf(shopName(0))
+	if err != nil {
+		return err
+	}
+	if err := b.plane.stop(); err != nil {
+		return err
+	}
+	count := min(b.count, bareShops)
+	say("the ceiling: %d children a Shop, for %d Shops, without the operator", len(children), count)
+	rate, shares, err := benchBare(ctx, count, shopName(0), children)
+	if err != nil {
+		return err
+	}
+	b.row(fmt.Sprintf("the %d children of %d Shops by bare clients", len(children), count), fmt.Sprintf("%.1f/s", rate), fmt.Sprintf("Shops are Ready at %.0f%% of it", 100*b.rate/rate))
+	b.row("  processor time", shares)
 	return nil
 }
 
