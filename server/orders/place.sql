@@ -1,6 +1,6 @@
--- Makes orders of the carts that the users $1, none of them twice, have locked. A user whose cart is empty gets none. If
--- too little is in stock for all of them together, or one's total is too large, it changes nothing and returns no
--- row. Every row that it changes is locked already.
+-- Makes orders of the carts that the users $1, none of them twice, have locked. A user whose cart is empty, asks for more
+-- than there is, or is too dear gets none. If there is enough for each of them but not for all together, it changes
+-- nothing and returns no row. Every row that it changes is locked already.
 --
 -- $1 users, and of each: $2 shipping address, $3 phone number, $4 notes, $5 the time, $6 origin of the notification
 WITH wanted AS MATERIALIZED (
@@ -8,23 +8,25 @@ WITH wanted AS MATERIALIZED (
     FROM (SELECT * FROM unnest($1::bigint[], $2::text[], $3::text[], $4::text[], $5::timestamptz[], $6::text[])
         AS w (user_id, shipping_address, phone_number, notes, at, origin) LIMIT 10) w -- which the planner reckons with
     JOIN carts k ON k.user_id = w.user_id),
-bought AS MATERIALIZED (
+line AS MATERIALIZED (
     SELECT w.user_id, p.id, p.name, p.price_cents, (SELECT c.name FROM categories c WHERE c.id = p.category_id) AS category,
         i.quantity, p.stock, p.stock_moves
     FROM wanted w
     JOIN cart_items i ON i.cart_id = w.cart_id
     JOIN products p ON p.id = i.product_id AND p.archived_at IS NULL),
+paid AS MATERIALIZED (
+    SELECT user_id, sum(price_cents::numeric * quantity) AS cents FROM line GROUP BY user_id
+    HAVING bool_and(stock >= quantity) AND sum(price_cents::numeric * quantity) <= 9223372036854775807),
+bought AS MATERIALIZED (
+    SELECT line.* FROM line JOIN paid ON paid.user_id = line.user_id),
 sold AS MATERIALIZED (
     SELECT id, sum(quantity) AS units, min(stock) - sum(quantity) AS remaining, min(stock_moves) + 1 AS moves
     FROM bought GROUP BY id),
-paid AS MATERIALIZED (
-    SELECT user_id, sum(price_cents::numeric * quantity) AS cents FROM bought GROUP BY user_id),
 placed AS (
     INSERT INTO orders (user_id, status, total_cents, shipping_address, phone_number, notes, created_at, updated_at)
     SELECT w.user_id, 'pending', paid.cents, w.shipping_address, w.phone_number, w.notes, w.at, w.at
     FROM wanted w JOIN paid ON paid.user_id = w.user_id
     WHERE NOT EXISTS (SELECT FROM sold WHERE remaining < 0)
-        AND NOT EXISTS (SELECT FROM paid WHERE cents > 9223372036854775807)
     RETURNING id, user_id, total_cents, created_at),
 step AS (
     INSERT INTO order_history (order_id, status, at, by_user) SELECT id, 'pending', created_at, user_id FROM placed),

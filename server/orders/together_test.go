@@ -128,7 +128,8 @@ func TestOrdersThatWaitAreMadeTogether(t *testing.T) {
 	q.checkNotifications(t)
 }
 
-// If there is not enough for all that would be made together, some get it; and whose cart is empty harms no other.
+// If there is not enough for all that would be made together, some get it; and whoever's cart makes no order harms no
+// other.
 func TestOrdersThatFailHarmNoneBesides(t *testing.T) {
 	t.Parallel()
 	q := newQueue(t)
@@ -159,7 +160,7 @@ func TestOrdersThatFailHarmNoneBesides(t *testing.T) {
 		t.Errorf("of 3 units %d were sold and %d are left", sold, left)
 	}
 	if got := q.transactions(t, 3); got != 1 {
-		t.Errorf("the orders beside an empty cart were made in %d transactions, want 1", got)
+		t.Errorf("the orders beside carts that make none were made in %d transactions, want 1", got)
 	}
 	q.checkNotifications(t)
 }
