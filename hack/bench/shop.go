@@ -20,6 +20,9 @@ import (
 const (
 	signingKeys = "bench:0123456789abcdef0123456789abcdef"
 	startLimit  = 30 * time.Second
+
+	// sharedBuffers are those of config/samples/full.yaml: the default of 128 MB is less than a million products.
+	sharedBuffers = "shared_buffers=512MB"
 )
 
 // shop is a PostgreSQL and a Redis of a benchmark's own, the servers on them, all on loopback, and its users.
@@ -44,7 +47,7 @@ type pod struct {
 // this fails.
 func openShop(ctx context.Context, users int, statements ...string) (s *shop, err error) {
 	s = &shop{}
-	if s.postgres, s.redis, s.stopDatabases, err = databasetest.Standalone(); err != nil {
+	if s.postgres, s.redis, s.stopDatabases, err = databasetest.Standalone(sharedBuffers); err != nil {
 		return s, err
 	}
 	if s.scratch, err = os.MkdirTemp("", "shopkeeper-bench-"); err != nil {

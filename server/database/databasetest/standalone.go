@@ -8,10 +8,16 @@ import (
 )
 
 // Standalone starts a PostgreSQL, whose URL it returns, and a Redis for a program that is no test. Both end when
-// stop is called, or with the program.
-func Standalone() (postgres string, redis *Server, stop func(), err error) {
-	database, err := sharedPostgres()
+// stop is called, or with the program. PostgreSQL has settings such as shared_buffers=512MB besides those of tests.
+func Standalone(settings ...string) (postgres string, redis *Server, stop func(), err error) {
+	database, err := newPostgres()
 	if err != nil {
+		return "", nil, scratch.Sweep, err
+	}
+	for _, setting := range settings {
+		database.command = append(database.command, "-c", setting)
+	}
+	if err := database.start(); err != nil {
 		return "", nil, scratch.Sweep, err
 	}
 	if redis, err = newRedis(); err == nil {
