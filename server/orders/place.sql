@@ -1,6 +1,6 @@
 -- Makes orders of the carts that the users $1, none of them twice, have locked. A user whose cart is empty, asks for more
--- than there is, or is too dear gets none. If there is enough for each of them but not for all together, it changes
--- nothing and returns no row. Every row that it changes is locked already.
+-- than is in stock, or is too dear gets none. If the stock is enough for each of them but not for all together, it
+-- changes nothing and returns no row. Every row that it changes is locked already.
 --
 -- $1 users, and of each: $2 shipping address, $3 phone number, $4 notes, $5 the time, $6 origin of the notification
 WITH wanted AS MATERIALIZED (
