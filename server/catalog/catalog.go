@@ -14,7 +14,5 @@ type Catalog struct {
 
 // New makes the catalogue kept in db.
 func New(db *database.DB) *Catalog {
-	return &Catalog{
-		db: db, pages: newPages(), counts: newCounts(db), news: newNews(),
-	}
+	return &Catalog{db: db, pages: newPages(), counts: newCounts(db), news: newNews()}
 }

@@ -18,7 +18,13 @@ type Lanes[P any] struct {
 
 type waiting[P any] struct {
 	passenger P
-	turn      chan []*waiting[P] // gets those to take along, itself the first, or nil when it was taken along
+	turn      chan *group[P] // gets those to go together, or nil when it was taken along
+}
+
+// group is those that go together. The first drives, the others are told when it is over.
+type group[P any] struct {
+	passengers []P
+	others     []*waiting[P]
 }
 
 // NewLanes makes so many lanes. fits tells who may go with those that go together already, of whom there is one at
@@ -36,34 +42,26 @@ func (l *Lanes[P]) Pass(ctx context.Context, passenger P, drive func(together []
 		drive([]P{passenger})
 		return nil
 	}
-	var group []*waiting[P]
+	var ours *group[P]
 	select {
-	case group = <-one.turn:
+	case ours = <-one.turn:
 	case <-ctx.Done():
 		if l.withdraw(one) {
 			return ctx.Err()
 		}
-		group = <-one.turn // just now
+		ours = <-one.turn // just now
 	}
-	if group == nil {
+	if ours == nil {
 		return nil
 	}
 	defer l.leave()
 	defer func() { // whatever happened, nobody waits for ever
-		for _, other := range group[1:] {
+		for _, other := range ours.others {
 			other.turn <- nil
 		}
 	}()
-	drive(passengers(group))
+	drive(ours.passengers)
 	return nil
-}
-
-func passengers[P any](group []*waiting[P]) []P {
-	together := make([]P, len(group))
-	for n, one := range group {
-		together[n] = one.passenger
-	}
-	return together
 }
 
 // Waiting is how many wait for a lane.
@@ -81,7 +79,7 @@ func (l *Lanes[P]) enter(passenger P) *waiting[P] {
 		l.free--
 		return nil
 	}
-	one := &waiting[P]{passenger: passenger, turn: make(chan []*waiting[P], 1)}
+	one := &waiting[P]{passenger: passenger, turn: make(chan *group[P], 1)}
 	l.waiting = append(l.waiting, one)
 	return one
 }
@@ -106,14 +104,14 @@ func (l *Lanes[P]) leave() {
 		l.free++
 		return
 	}
-	group, together := []*waiting[P]{l.waiting[0]}, []P{l.waiting[0].passenger}
-	l.waiting = slices.DeleteFunc(l.waiting, func(one *waiting[P]) bool {
-		first := one == group[0]
-		goes := first || l.fits(together, one.passenger)
-		if goes && !first {
-			group, together = append(group, one), append(together, one.passenger)
+	first := l.waiting[0]
+	next := &group[P]{passengers: []P{first.passenger}}
+	l.waiting = slices.DeleteFunc(slices.Delete(l.waiting, 0, 1), func(one *waiting[P]) bool {
+		goes := l.fits(next.passengers, one.passenger)
+		if goes {
+			next.passengers, next.others = append(next.passengers, one.passenger), append(next.others, one)
 		}
 		return goes
 	})
-	group[0].turn <- group
+	first.turn <- next
 }

@@ -137,20 +137,15 @@ func (t Total) Amount() (sum Amount, ok bool) {
 }
 
 // String writes the total with two decimals.
-func (t Total) String() string {
-	if sum, ok := t.Amount(); ok {
-		return sum.String()
-	}
-	hundredths := new(big.Int).Lsh(new(big.Int).SetUint64(t.high), 64)
-	return decimal(hundredths.Add(hundredths, new(big.Int).SetUint64(t.low)).String())
-}
+func (t Total) String() string { return string(t.Append(nil)) }
 
 // Append appends the total with two decimals.
 func (t Total) Append(text []byte) []byte {
 	if sum, ok := t.Amount(); ok {
 		return sum.Append(text)
 	}
-	return append(text, t.String()...)
+	hundredths := new(big.Int).Lsh(new(big.Int).SetUint64(t.high), 64)
+	return append(text, decimal(hundredths.Add(hundredths, new(big.Int).SetUint64(t.low)).String())...)
 }
 
 // MarshalText makes the JSON a string with two decimals.

@@ -171,13 +171,13 @@ func rowsOf(rows []placedItem, userID int64) (own []placedItem) {
 }
 
 func (s *Orders) placeAlone(w *wish) (made placed, err error) {
+	if s.db.Embedded() {
+		return s.placeWith(w.ctx, w.key, w.order, s.placeStepByStep)
+	}
 	statements := atOnce([]*wish{w})
-	switch {
-	case s.db.Embedded():
-		err = errNotAtOnce
-	case w.key.name == "":
+	if w.key.name == "" {
 		made, err = w.placed(database.SelectAtOnce(w.ctx, s.db, statements, (*placedItem).columns))
-	default:
+	} else {
 		made, err = s.placeWith(w.ctx, w.key, w.order, func(tx *gorm.DB, o order) (placed, error) {
 			return o.placed(database.SelectInTx(tx, statements, (*placedItem).columns))
 		})
